@@ -1,0 +1,13 @@
+//! The contracts of the platform: typed clients, servers and messages for everything in `proto/`, and the descriptors
+//! from which routes, policy, validation and documents are derived. No logic lives here.
+
+#![allow(missing_docs, rustdoc::all, clippy::all)]
+
+mod tree {
+    include!(concat!(env!("OUT_DIR"), "/tree.rs"));
+}
+
+pub use tree::agora::*;
+
+/// The encoded `google.protobuf.FileDescriptorSet` of every contract, with comments and all options.
+pub const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/descriptors.bin"));
