@@ -22,16 +22,13 @@ fn main() -> Result<()> {
 
     let out = PathBuf::from(env::var("OUT_DIR")?);
     // From the encoded bytes, since the parsed types would drop the options that are extensions.
-    fs::write(
-        out.join("descriptors.bin"),
-        compiler.encode_file_descriptor_set(),
-    )?;
+    fs::write(out.join("descriptors.bin"), compiler.encode_file_descriptor_set())?;
 
     let mut prost = prost_build::Config::new();
     prost.enable_type_names();
-    tonic_prost_build::configure()
-        .include_file("tree.rs")
-        .compile_fds_with_config(compiler.file_descriptor_set(), prost)?;
+    let mut files = compiler.file_descriptor_set();
+    files.file.retain(|file| ["agora.", "google.protobuf"].iter().any(|ours| file.package().starts_with(ours)));
+    tonic_prost_build::configure().include_file("tree.rs").compile_fds_with_config(files, prost)?;
     Ok(())
 }
 
