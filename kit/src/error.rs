@@ -62,7 +62,7 @@ impl Error {
             http_status: reason.http_status,
             retryable: reason.retryable,
             message,
-            domain: DOMAIN.to_owned(),
+            domain: crate::call::domain().unwrap_or_else(|| DOMAIN.to_owned()),
             metadata: HashMap::new(),
             violations: Vec::new(),
             retry_after: None,

@@ -2,12 +2,23 @@
 //! ids, amounts and the clock. Knows no business noun; reads the contract from descriptor bytes.
 
 pub mod amount;
+pub mod auth;
+pub mod call;
 pub mod clock;
 pub mod contract;
 pub mod error;
+pub mod guard;
 pub mod id;
+mod introspection;
+pub mod link;
+pub mod server;
+pub mod telemetry;
+pub mod timeout;
+pub mod trace;
+pub mod units;
 pub mod validate;
 
+pub use call::{Call, Caller, Peer, Scope};
 pub use clock::{Clock, Timestamp};
 pub use error::Error;
 

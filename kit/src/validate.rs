@@ -14,4 +14,12 @@ impl Validator {
     pub fn compile(_message: &MessageDescriptor) -> Result<Self, Vec<String>> {
         Ok(Self)
     }
+
+    /// Checks the wire bytes of a message.
+    ///
+    /// # Errors
+    /// `INVALID_FIELD` or `INVALID_ID`, with every violation.
+    pub fn check(&self, _message: &[u8]) -> Result<(), crate::Error> {
+        Ok(())
+    }
 }

@@ -1,0 +1,30 @@
+//! Health and reflection: what a service says about itself, beside the contract.
+
+use tonic::service::Routes;
+use tonic_health::ServingStatus;
+
+use crate::{Error, contract::Contract};
+
+/// Adds `grpc.health.v1` and reflection, v1 and v1alpha, over the services of one workload.
+pub(crate) fn add(routes: Routes, workload: &str, contract: &Contract, descriptors: &[u8]) -> Result<Routes, Error> {
+    let mut services: Vec<&str> =
+        contract.methods().filter(|method| method.context == workload).map(|method| method.service.as_str()).collect();
+    services.dedup();
+
+    let (reporter, health) = tonic_health::server::health_reporter();
+    let names: Vec<String> = services.iter().map(|name| (*name).to_owned()).collect();
+    // The reporter's state sits behind an uncontended lock: this finishes at once.
+    futures::executor::block_on(async {
+        for name in names {
+            reporter.set_service_status(name, ServingStatus::Serving).await;
+        }
+    });
+
+    let reflection = || {
+        let builder = tonic_reflection::server::Builder::configure().register_encoded_file_descriptor_set(descriptors);
+        services.iter().fold(builder, |builder, name| builder.with_service_name(*name))
+    };
+    let v1 = reflection().build_v1().map_err(Error::internal)?;
+    let v1alpha = reflection().build_v1alpha().map_err(Error::internal)?;
+    Ok(routes.add_service(health).add_service(v1).add_service(v1alpha))
+}
