@@ -127,7 +127,7 @@ fn carry_on(call: &Call, request: &mut Request<Body>) {
     let token = call.caller.as_ref().map(|caller| format!("Bearer {}", caller.token));
     for (name, value) in [
         (timeout::HEADER, remaining.map(timeout::format)),
-        (trace::HEADER, Some(call.trace.child().to_header())),
+        (trace::HEADER, Some(call.trace.to_header())),
         (AUTHORIZATION.as_str(), token),
     ] {
         if let Some(value) = value.and_then(|text| HeaderValue::from_str(&text).ok())

@@ -21,7 +21,7 @@ use crate::{
     auth::Verifier,
     call::{self, Call, Caller, Peer},
     contract::{Contract, Method},
-    guard, link, timeout,
+    guard, link, telemetry, timeout,
     trace::{self, TraceContext},
 };
 
@@ -85,13 +85,12 @@ impl Inner {
             return self.handle(request).await;
         };
         // The trace comes first, so that every refusal below can be found by it.
-        let trace = header(&request, trace::HEADER).and_then(TraceContext::parse);
-        let trace = trace.map_or_else(TraceContext::random, |parent| parent.child());
-        let span = tracing::info_span!("rpc", rpc.method = %method.path, trace_id = %trace.id());
+        let parent = header(&request, trace::HEADER).and_then(TraceContext::parse);
+        let (span, trace) = telemetry::server_span(&method.path, parent);
         let started = Instant::now();
         let response = self.carry_out(method.clone(), trace, request).instrument(span.clone()).await;
         let code = Status::from_header_map(response.headers()).map_or(tonic::Code::Ok, |status| status.code());
-        crate::telemetry::metrics().server_call(&method.path, code, started.elapsed());
+        telemetry::metrics().server_call(&method.path, code, started.elapsed());
         span.in_scope(|| tracing::debug!(code = ?code, duration_us = started.elapsed().as_micros(), "answered"));
         response
     }
