@@ -1,0 +1,50 @@
+# What one does with this repository. `make help` lists it.
+
+.DEFAULT_GOAL := help
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+
+# The programs of scripts/tools.sh come before those of the system.
+export PATH := $(CURDIR)/.tools/bin:$(PATH)
+
+# What the tests arm to fail on purpose; never part of a release.
+TEST_FEATURES := --features storage/failpoints
+
+.PHONY: help run build test check bench fmt clean routes tools
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+run: ## build and start the whole platform; ARGS="--port 9000 --ephemeral" goes to `agora up`
+	@command -v cargo >/dev/null || { echo 'Rust is not installed. Get it from https://rustup.rs' >&2; exit 1; }
+	cargo run --package agora -- up $(ARGS)
+
+build: ## compile everything
+	cargo build --workspace
+
+test: tools ## run every test
+	cargo build --workspace $(TEST_FEATURES)
+	cargo test --workspace $(TEST_FEATURES)
+
+check: tools ## formatting, lints and contracts, without running anything
+	cargo fmt --all --check
+	buf lint
+	buf format --diff --exit-code
+	scripts/breaking.sh
+	cargo clippy --workspace --all-targets $(TEST_FEATURES) -- -D warnings
+
+bench: ## measure: trades per second, statements and CPU per trade
+	cargo bench --package platform-benches --profile perf
+
+fmt: tools ## format Rust and proto
+	cargo fmt --all
+	buf format --write
+
+routes: ## every route with its RPC and its policy
+	@cargo run --quiet --package agora -- routes
+
+clean: ## remove what was built; the tools in .tools stay
+	cargo clean
+
+tools: ## install the programs that tests and checks use
+	@scripts/tools.sh
