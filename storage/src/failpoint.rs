@@ -1,0 +1,31 @@
+//! Places where a test may kill the process, armed by the environment: `AGORA_FAILPOINT="before-commit=kill"`. Without
+//! the feature `failpoints` nothing of this is in the program.
+
+/// Dies here, by SIGKILL, if the environment names this point.
+#[cfg(feature = "failpoints")]
+pub fn hit(point: &str) {
+    use std::sync::LazyLock;
+
+    static ARMED: LazyLock<Option<String>> = LazyLock::new(|| std::env::var("AGORA_FAILPOINT").ok());
+
+    let armed = ARMED.as_deref().and_then(|armed| armed.strip_suffix("=kill"));
+    if armed == Some(point) {
+        die();
+    }
+}
+
+/// Nothing: this build has no failpoints.
+#[cfg(not(feature = "failpoints"))]
+#[inline]
+pub fn hit(_point: &str) {}
+
+/// No destructor, no flush: the end that a power cut would bring.
+#[cfg(feature = "failpoints")]
+#[allow(unsafe_code)]
+fn die() -> ! {
+    // SAFETY: `kill` and `getpid` take and return plain integers; the process ends here.
+    unsafe {
+        libc::kill(libc::getpid(), libc::SIGKILL);
+    }
+    std::process::abort()
+}

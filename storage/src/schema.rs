@@ -1,0 +1,14 @@
+//! The tables of this crate.
+
+use crate::migration::Migration;
+
+/// In every context's database.
+pub(crate) const SERVICE: &[Migration] = &[Migration {
+    version: 1,
+    name: "history, outbox, idempotency keys, inbox, dead letters",
+    sql: include_str!("../migrations/service/0001.sql"),
+}];
+
+/// In the log's database.
+pub(crate) const LOG: &[Migration] =
+    &[Migration { version: 1, name: "topics, records, leases", sql: include_str!("../migrations/log/0001.sql") }];

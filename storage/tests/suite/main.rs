@@ -1,0 +1,4 @@
+//! One suite over both databases.
+
+mod fixture;
+mod units;
