@@ -137,6 +137,11 @@ impl Error {
         self.0.metadata.get(key).map(String::as_str)
     }
 
+    /// Every fact that a program may read.
+    pub fn all_metadata(&self) -> &HashMap<String, String> {
+        &self.0.metadata
+    }
+
     /// Whether repeating the very same request cannot change the answer, so that it may be stored under the request's
     /// idempotency key.
     pub fn definitive(&self) -> bool {
