@@ -1,1 +1,4 @@
-//! edge-gateway.
+//! The edge gateway.
+
+pub mod router;
+pub mod template;
