@@ -1,0 +1,52 @@
+//! What somebody may have meant.
+
+/// The known name nearest to `name`, if it is near enough to be a slip.
+pub fn nearest<'n>(name: &str, known: impl Iterator<Item = &'n str>) -> Option<&'n str> {
+    if name.len() > 64 {
+        return None;
+    }
+    let name = plain(name);
+    let limit = name.len().max(3) / 3;
+    let distances = known.map(|candidate| (distance(&name, &plain(candidate)), candidate));
+    distances.filter(|(distance, _)| *distance <= limit).min().map(|(_, candidate)| candidate)
+}
+
+/// Without case and underscores, which are the usual slips.
+fn plain(name: &str) -> Vec<char> {
+    name.chars().filter(|c| *c != '_').map(|c| c.to_ascii_lowercase()).collect()
+}
+
+/// Levenshtein's.
+fn distance(a: &[char], b: &[char]) -> usize {
+    let mut row: Vec<usize> = (0..=b.len()).collect();
+    for (i, left) in a.iter().enumerate() {
+        let mut diagonal = std::mem::replace(&mut row[0], i + 1);
+        for (j, right) in b.iter().enumerate() {
+            let changed = diagonal + usize::from(left != right);
+            let best = changed.min(row[j] + 1).min(row[j + 1] + 1);
+            diagonal = std::mem::replace(&mut row[j + 1], best);
+        }
+    }
+    row[b.len()]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::nearest;
+
+    #[test]
+    fn a_slip_finds_the_name_that_was_meant() {
+        let known = ["pageSize", "pageToken", "filter", "id"];
+        for (name, expected) in [
+            ("page_size", Some("pageSize")),
+            ("pagesize", Some("pageSize")),
+            ("pageSiez", Some("pageSize")),
+            ("fliter", Some("filter")),
+            ("ids", Some("id")),
+            ("quantity", None),
+            ("", None),
+        ] {
+            assert_eq!(nearest(name, known.into_iter()), expected, "{name}");
+        }
+    }
+}

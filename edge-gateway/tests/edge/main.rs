@@ -1,0 +1,4 @@
+//! The edge, driven from outside, in front of a contract that it has never seen.
+
+mod json;
+mod support;
