@@ -259,10 +259,7 @@ mod tests {
 
     #[test]
     fn a_binding_that_others_leave_nothing_is_unreachable() {
-        assert_eq!(
-            router(&[("GET", "/a/**"), ("GET", "/a"), ("GET", "/a/*/**")]).unreachable(),
-            vec![&"/a/**"]
-        );
+        assert_eq!(router(&[("GET", "/a/**"), ("GET", "/a"), ("GET", "/a/*/**")]).unreachable(), vec![&"/a/**"]);
         assert!(router(&[("GET", "/a/**"), ("GET", "/a"), ("POST", "/a/*/**")]).unreachable().is_empty());
     }
 

@@ -1,0 +1,162 @@
+//! One REST route of one RPC, made ready at start: which part of the request goes into which field.
+
+use std::sync::Arc;
+
+use kit::contract::{HttpBinding, Method};
+
+use crate::{
+    json::{Codec, Form, MessageTable, Shape, Type, nearest},
+    template::Template,
+};
+
+/// A REST route, ready for requests.
+pub struct Binding {
+    /// The RPC.
+    pub method: Arc<Method>,
+    /// The path template as written in the contract: the route's name in logs and metrics.
+    pub path: String,
+    /// The fields of the template's variables, in their order.
+    pub variables: Vec<Chain>,
+    /// Where the body goes.
+    pub body: Body,
+    /// The field of the reply that is the body.
+    pub response_body: Option<u32>,
+    /// The request, in the codec's tables.
+    pub input: usize,
+    /// The reply, in the codec's tables.
+    pub output: usize,
+    /// A PATCH fills this field mask from the body, if the caller does not.
+    pub mask: Option<usize>,
+}
+
+/// Where a request's body goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Body {
+    /// There is none.
+    None,
+    /// It is the request message.
+    All,
+    /// It is this field of the request message (its position in the table).
+    Field(usize),
+}
+
+/// A path of fields: the message and the field's position, at each step.
+pub type Chain = Vec<(usize, usize)>;
+
+impl Binding {
+    /// Checks a route against its request and reply.
+    ///
+    /// # Errors
+    /// What in the route does not fit them.
+    pub fn new(
+        codec: &Codec,
+        method: &Arc<Method>,
+        http: &HttpBinding,
+        template: &Template,
+    ) -> Result<Binding, Vec<String>> {
+        let mut problems = Vec::new();
+        let lookup = |name: &str| codec.message(name).ok_or_else(|| vec![format!("{name} is not in the descriptors")]);
+        let (input, output) = (lookup(method.input.full_name())?, lookup(method.output.full_name())?);
+        if method.client_streaming {
+            problems.push("a stream of requests has no REST form".to_owned());
+        }
+        let body = body(codec, input, http).unwrap_or_else(|problem| {
+            problems.push(problem);
+            Body::None
+        });
+        let variables = template.variables.iter().filter_map(|variable| {
+            let found = path_variable(codec, input, &variable.field);
+            found.map_err(|problem| problems.push(format!("`{{{}}}` {problem}", variable.field))).ok()
+        });
+        let variables: Vec<Chain> = variables.collect();
+        if let Body::Field(position) = body
+            && variables.iter().any(|chain| chain.len() == 1 && chain[0].1 == position)
+        {
+            problems.push(format!("body: `{}` is in the path already", http.body));
+        }
+        let reply = &codec.tables.messages[output];
+        let response_body = match http.response_body.as_str() {
+            "" => None,
+            name => reply.field(name).map(|field| field.number).or_else(|| {
+                problems.push(format!("response_body: the reply has no field `{name}`"));
+                None
+            }),
+        };
+        if !problems.is_empty() {
+            return Err(problems);
+        }
+        let mask = (http.verb == http::Method::PATCH).then(|| patch_mask(codec, input, body)).flatten();
+        let (method, path) = (method.clone(), http.path.clone());
+        Ok(Binding { method, path, variables, body, response_body, input, output, mask })
+    }
+}
+
+fn body(codec: &Codec, input: usize, http: &HttpBinding) -> Result<Body, String> {
+    let has_body = !matches!(http.verb, http::Method::GET | http::Method::DELETE);
+    match http.body.as_str() {
+        "" => Ok(Body::None),
+        _ if !has_body => Err(format!("body: {} has none", http.verb)),
+        "*" => Ok(Body::All),
+        name => {
+            let table = &codec.tables.messages[input];
+            let position = table.names.get(name).copied();
+            position.map(Body::Field).ok_or_else(|| format!("body: the request has no field `{name}`"))
+        }
+    }
+}
+
+/// The one field mask of an update whose body is a field.
+fn patch_mask(codec: &Codec, input: usize, body: Body) -> Option<usize> {
+    let table = &codec.tables.messages[input];
+    let Body::Field(position) = body else { return None };
+    let is_mask = |at: &usize| {
+        table.fields[*at].form == Form::Explicit && codec.tables.shape(table.fields[*at].ty) == Some(Shape::FieldMask)
+    };
+    let masks: Vec<usize> = (0..table.fields.len()).filter(is_mask).collect();
+    let is_object = codec.tables.shape(table.fields[position].ty) == Some(Shape::Object);
+    (masks.len() == 1 && is_object).then(|| masks[0])
+}
+
+fn path_variable(codec: &Codec, input: usize, path: &str) -> Result<Chain, String> {
+    let chain = chain(codec, input, path)?;
+    let (message, position) = *chain.last().ok_or("names no field")?;
+    let field = &codec.tables.messages[message].fields[position];
+    match (field.form, codec.tables.shape(field.ty)) {
+        (Form::List { .. } | Form::Map { .. }, _) => Err("is repeated, and a path has one value".to_owned()),
+        (_, Some(Shape::Object | Shape::Struct | Shape::Value | Shape::List | Shape::Any)) => {
+            Err("is a message, which a path cannot hold".to_owned())
+        }
+        _ => Ok(chain),
+    }
+}
+
+/// The fields that a dotted path names, in JSON names or names of the proto.
+///
+/// # Errors
+/// What is wrong with it, as the rest of a sentence after the path.
+pub fn chain(codec: &Codec, message: usize, path: &str) -> Result<Chain, String> {
+    let mut chain = Chain::new();
+    let mut at = Some(message);
+    for name in path.split('.') {
+        let Some(message) = at else {
+            return Err(format!("has a part `.{name}`, and what stands before it is no message"));
+        };
+        let table = &codec.tables.messages[message];
+        let position = *table.names.get(name).ok_or_else(|| unknown(table, name))?;
+        let field = &table.fields[position];
+        chain.push((message, position));
+        at = match (field.form, field.ty) {
+            (Form::Explicit, Type::Message(inner)) if codec.tables.messages[inner].shape == Shape::Object => {
+                Some(inner)
+            }
+            _ => None,
+        };
+    }
+    Ok(chain)
+}
+
+fn unknown(table: &MessageTable, name: &str) -> String {
+    let names = table.fields.iter().map(|field| field.json_name.as_ref());
+    let hint = nearest(name, names).map(|known| format!("; did you mean `{known}`?")).unwrap_or_default();
+    format!("is not a field here{hint}")
+}

@@ -1,0 +1,211 @@
+//! A REST request from its match to its answer.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderValue, Method as Verb, Request, Response, StatusCode, header};
+use http_body_util::{BodyExt, LengthLimitError, Limited};
+use kit::{Body, Call, Error, call, guard};
+use tokio::time::timeout_at;
+use tonic::{Status, metadata::MetadataMap};
+
+use crate::{
+    admit::Admitted,
+    binding::Binding,
+    front::{Inner, Intake},
+    router::Found,
+    sse, transcode,
+};
+
+/// What a service may tell a REST client beside its reply.
+const REPLY_HEADERS: [&str; 4] = ["etag", "idempotency-replayed", "location", "retry-after"];
+
+impl Inner {
+    /// Answers a REST request, or says why not.
+    pub async fn rest(&self, request: Request<Body>, intake: &Intake) -> Result<Response<Body>, Status> {
+        let path = request.uri().path();
+        let (binding, values) = match self.router.find(request.method(), path) {
+            Found::Route(binding, _, values) => (binding.clone(), values),
+            Found::OtherMethods(methods) => return Ok(self.other_methods(request.method(), path, &methods, intake)),
+            Found::Nothing => return Err(no_route(path).into()),
+            Found::Malformed => {
+                return Err(Error::named("INVALID_FIELD", "The path has a malformed percent escape.").into());
+            }
+        };
+        // Everything from here on speaks in the name of the RPC's context.
+        let method = binding.method.clone();
+        intake.matched(&method);
+        let call = self.door.call(&method, intake.trace);
+        call::run(call, async {
+            let admitted = self.door.admit(&method, request.headers(), intake.client, intake.trace)?;
+            let deadline = admitted.call.deadline;
+            let work = self.carry_out(&binding, &values, request, intake, admitted);
+            match deadline {
+                Some(deadline) if !method.server_streaming => {
+                    timeout_at(deadline, work).await.unwrap_or_else(|_| Err(too_late().into()))
+                }
+                _ => work.await,
+            }
+        })
+        .await
+    }
+
+    async fn carry_out(
+        &self,
+        binding: &Arc<Binding>,
+        values: &[String],
+        request: Request<Body>,
+        intake: &Intake,
+        Admitted { call, allowance }: Admitted,
+    ) -> Result<Response<Body>, Status> {
+        let (head, body) = request.into_parts();
+        let body = read(&head.headers, body, self.config.body_max).await?;
+        let parts = transcode::Parts {
+            variables: values,
+            query: head.uri.query().unwrap_or_default(),
+            headers: &head.headers,
+            body: &body,
+            principal: &call.principal(),
+        };
+        let message = transcode::request(&self.codec, binding, &parts)?;
+        guard::check_message(&binding.method, &message)?;
+        let metadata = metadata(&head.headers, intake);
+        let mut response = if binding.method.server_streaming {
+            self.stream(binding, call, metadata, message, &head.headers, intake).await?
+        } else {
+            self.unary(binding, call, metadata, message, head.method == Verb::HEAD).await?
+        };
+        if let Some(allowance) = allowance {
+            allowance.put(response.headers_mut());
+        }
+        Ok(response)
+    }
+
+    async fn unary(
+        &self,
+        binding: &Binding,
+        call: Call,
+        metadata: MetadataMap,
+        message: Vec<u8>,
+        head_only: bool,
+    ) -> Result<Response<Body>, Status> {
+        let method = &binding.method;
+        let reply = call::run(call.clone(), self.upstream.unary(&method.path, metadata, message.into())).await;
+        let reply = reply.map_err(no_bare_transport_fault)?;
+        let mut json = transcode::reply(&self.codec, binding, reply.get_ref())?;
+        json.push(b'\n');
+        let length = json.len();
+        let body = if head_only { Bytes::new() } else { Bytes::from(json) };
+        let mut response = Response::new(Body::new(http_body_util::Full::new(body)));
+        *response.status_mut() = StatusCode::from_u16(method.policy.success_status).unwrap_or(StatusCode::OK);
+        let headers = response.headers_mut();
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        headers.insert(header::CONTENT_LENGTH, HeaderValue::from(length));
+        headers.insert(header::CACHE_CONTROL, cache_control(binding, call.caller.is_some()));
+        copy(reply.metadata().as_ref(), headers, &REPLY_HEADERS);
+        Ok(response)
+    }
+
+    async fn stream(
+        &self,
+        binding: &Arc<Binding>,
+        call: Call,
+        metadata: MetadataMap,
+        message: Vec<u8>,
+        headers: &HeaderMap,
+        intake: &Intake,
+    ) -> Result<Response<Body>, Status> {
+        let deadline = call.deadline;
+        let open = call::run(call, self.upstream.stream(&binding.method.path, metadata, message.into()));
+        // The stream may last, but it must begin.
+        let opened = tokio::time::timeout(self.config.timeout, open).await.map_err(|_| Status::from(too_late()))?;
+        let teller = sse::Teller {
+            codec: self.codec.clone(),
+            errors: self.errors.clone(),
+            binding: binding.clone(),
+            telling: intake.telling(Some(&binding.method)),
+            form: sse::Form::of(headers),
+            heartbeat: self.config.heartbeat,
+            deadline,
+            draining: self.draining.subscribe(),
+        };
+        Ok(sse::response(teller, opened.map_err(no_bare_transport_fault)?.into_inner()))
+    }
+
+    fn other_methods(&self, method: &Verb, path: &str, allowed: &[Verb], intake: &Intake) -> Response<Body> {
+        let allowed = allowed.iter().map(Verb::as_str).collect::<Vec<_>>().join(", ");
+        let mut response = if method == Verb::OPTIONS {
+            let mut response = Response::new(Body::empty());
+            *response.status_mut() = StatusCode::NO_CONTENT;
+            response
+        } else {
+            let message = format!("{path} takes {allowed}, and not {method}.");
+            let error = Error::named("METHOD_NOT_ALLOWED", message).with("allowed", &allowed);
+            self.errors.response(error, &intake.telling(None))
+        };
+        if let Ok(value) = HeaderValue::from_str(&allowed) {
+            response.headers_mut().insert(header::ALLOW, value);
+        }
+        response
+    }
+}
+
+/// Reads a body of at most `limit` bytes: by its stated length first, so that a large one costs nothing.
+pub async fn read(headers: &HeaderMap, body: Body, limit: usize) -> Result<Bytes, Error> {
+    let too_large =
+        || Error::named("BODY_TOO_LARGE", format!("A body may have {limit} bytes.")).with("limit", limit.to_string());
+    let stated = headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
+    if stated.is_some_and(|length| length > limit as u64) {
+        return Err(too_large());
+    }
+    if headers.get(header::CONTENT_ENCODING).is_some_and(|encoding| encoding != "identity") {
+        return Err(Error::named("MALFORMED_BODY", "Send the body uncompressed, without `Content-Encoding`."));
+    }
+    match Limited::new(body, limit).collect().await {
+        Ok(body) => Ok(body.to_bytes()),
+        Err(error) if error.is::<LengthLimitError>() => Err(too_large()),
+        Err(_) => Err(Error::named("MALFORMED_BODY", "The body ended before its end.")),
+    }
+}
+
+/// What of a REST request travels on beside the message. The token, trace and deadline are the link's to add.
+fn metadata(headers: &HeaderMap, intake: &Intake) -> MetadataMap {
+    let mut out = HeaderMap::new();
+    copy(headers, &mut out, &["accept-language"]);
+    intake.put(&mut out);
+    MetadataMap::from_headers(out)
+}
+
+fn copy(from: &HeaderMap, to: &mut HeaderMap, names: &[&'static str]) {
+    for name in names {
+        if let Some(value) = from.get(*name) {
+            to.insert(*name, value.clone());
+        }
+    }
+}
+
+/// A reply for a caller is the caller's alone to keep.
+fn cache_control(binding: &Binding, has_caller: bool) -> HeaderValue {
+    let text = match binding.method.policy.cache {
+        Some(time) if has_caller => format!("private, max-age={}", time.as_secs()),
+        Some(time) => format!("public, max-age={}", time.as_secs()),
+        None => "no-store".to_owned(),
+    };
+    HeaderValue::from_str(&text).unwrap_or(HeaderValue::from_static("no-store"))
+}
+
+/// A fault of the way there has no reason of its own; a service's answer without one keeps its code.
+fn no_bare_transport_fault(status: Status) -> Status {
+    let is_transport = matches!(status.code(), tonic::Code::Unavailable | tonic::Code::DeadlineExceeded);
+    if is_transport && status.details().is_empty() { Error::from(status).into() } else { status }
+}
+
+fn no_route(path: &str) -> Error {
+    let path: String = path.chars().take(200).collect();
+    Error::named("ROUTE_NOT_FOUND", format!("There is no {path} here. GET /docs lists what there is."))
+}
+
+pub fn too_late() -> Error {
+    let message = "Time ran out. The request may have been carried out: repeat it with the same request_id.";
+    Error::named("DEADLINE_EXCEEDED", message)
+}
