@@ -1,0 +1,188 @@
+//! One call on its way out: attempts, until one is answered, the contract forbids another, or time is over.
+
+use std::{sync::Arc, time::Duration};
+
+use http::{HeaderValue, Request, Response, request::Parts};
+use http_body_util::BodyExt;
+use kit::{Body, timeout};
+use rand::Rng;
+use tokio::time::{Instant, timeout_at};
+use tonic::{Code, Status};
+
+use crate::{
+    answer::{Answer, Piece},
+    destination::NoPlace,
+    endpoint::Endpoint,
+    failure::{Failure, MAX_ATTEMPTS, Proof, may_repeat},
+    payload::Payload,
+    reply,
+    routes::Route,
+};
+
+/// The pause before the second attempt is a random part of this; before the third, of twice as much.
+const BACKOFF: Duration = Duration::from_millis(25);
+
+/// Makes a call, and answers in any case.
+pub(crate) async fn make(route: &Route, request: Request<Body>) -> Response<Body> {
+    let workload = route.destination.workload();
+    route.destination.meters.requests.inc();
+    let deadline = match deadline_of(route, &request) {
+        Ok(deadline) => deadline,
+        Err(status) => return reply::response(status),
+    };
+    let answer = attempts(route, request, deadline);
+    let answered = match deadline {
+        // Dropping the attempts cancels the one that is under way.
+        Some(deadline) => {
+            timeout_at(deadline, answer).await.unwrap_or_else(|_| Err(reply::late(workload, &route.path)))
+        }
+        None => answer.await,
+    };
+    answered.unwrap_or_else(reply::response)
+}
+
+/// When the caller's time is over, counted from the arrival of its headers.
+fn deadline_of(route: &Route, request: &Request<Body>) -> Result<Option<Instant>, Status> {
+    let asked = match request.headers().get(timeout::HEADER) {
+        None => None,
+        Some(value) => Some(value.to_str().ok().and_then(timeout::parse).ok_or_else(|| {
+            let message = "`grpc-timeout` is malformed: write at most eight digits and a unit, such as `500m`.";
+            reply::status(Code::InvalidArgument, "INVALID_FIELD", message, &[("field", timeout::HEADER)])
+        })?),
+    };
+    let left = match (asked, route.limit) {
+        (Some(asked), Some(limit)) => Some(asked.min(limit)),
+        (asked, limit) => asked.or(limit),
+    };
+    // A timeout beyond what an instant can say is none.
+    Ok(left.and_then(|left| Instant::now().checked_add(left)))
+}
+
+async fn attempts(route: &Route, request: Request<Body>, deadline: Option<Instant>) -> Result<Response<Body>, Status> {
+    let destination = &route.destination;
+    destination.budget.call();
+    let (head, body) = request.into_parts();
+    let mut payload = if route.client_streaming { Payload::stream(body) } else { Payload::read(body).await? };
+    let mut failed_at = None;
+    for attempt in 1.. {
+        let kept = payload.again();
+        let (at, failure) = match once(route, &head, payload, deadline, failed_at.as_ref()).await? {
+            Outcome::Answered(reply) => return Ok(reply),
+            Outcome::Failed(at, failure) => (at, failure),
+        };
+        let again = failure.unsent.or(kept);
+        let proof = failure.proof;
+        let allowed = attempt < MAX_ATTEMPTS && may_repeat(route.repeatable, proof) && destination.budget.retry();
+        match again {
+            Some(again) if allowed => payload = again,
+            _ => {
+                return failure
+                    .reply
+                    .ok_or_else(|| reply::unavailable(destination.workload(), &route.path, &failure.what));
+            }
+        }
+        tracing::debug!(method = route.path, attempt, ?proof, what = failure.what, "one more attempt");
+        destination.meters.retries.inc();
+        failed_at = at;
+        tokio::time::sleep(backoff(attempt)).await;
+    }
+    Err(reply::unavailable(destination.workload(), &route.path, "no attempt was answered"))
+}
+
+fn backoff(attempt: u32) -> Duration {
+    (BACKOFF * attempt).mul_f64(rand::rng().random())
+}
+
+enum Outcome {
+    Answered(Response<Body>),
+    /// Where, if anywhere, and how.
+    Failed(Option<Arc<Endpoint>>, Failure),
+}
+
+/// One attempt.
+///
+/// # Errors
+/// What no other attempt would change.
+async fn once(
+    route: &Route,
+    head: &Parts,
+    payload: Payload,
+    deadline: Option<Instant>,
+    avoid: Option<&Arc<Endpoint>>,
+) -> Result<Outcome, Status> {
+    let destination = &route.destination;
+    let place = destination.place(avoid).map_err(|problem| match problem {
+        NoPlace::Nowhere => reply::unavailable(destination.workload(), &route.path, "nobody has said where it listens"),
+        NoPlace::Full => reply::overloaded(destination.workload(), &route.path),
+    })?;
+    let endpoint = place.endpoint().clone();
+    let connection = match place.connection(&destination.dialer).await {
+        Ok(connection) => connection,
+        Err(what) => {
+            destination.meters.failures.inc();
+            return Ok(Outcome::Failed(Some(endpoint), Failure::not_sent(what, payload)));
+        }
+    };
+    let sent = connection.sender.clone().try_send_request(outgoing(route, head, payload, deadline)).await;
+    let mut response = match sent {
+        Ok(response) => response,
+        Err(error) => {
+            let failure = Failure::of(error);
+            if failure.proof == Proof::None {
+                endpoint.failed(Instant::now());
+                destination.meters.failures.inc();
+            } else {
+                place.discard(&connection);
+            }
+            return Ok(Outcome::Failed(Some(endpoint), failure));
+        }
+    };
+
+    let mut code = reply::code(response.headers());
+    let mut first = None;
+    // A reply of one message can be held back until it is seen that there is one. A stream cannot: its headers may be
+    // all there is for a long time.
+    if route.repeatable && !route.server_streaming && code.is_none() {
+        match response.body_mut().frame().await {
+            Some(Ok(frame)) => {
+                code = frame.trailers_ref().and_then(reply::code);
+                first = Some(frame);
+            }
+            Some(Err(error)) => {
+                endpoint.failed(Instant::now());
+                destination.meters.failures.inc();
+                return Ok(Outcome::Failed(Some(endpoint), Failure::broken(&error)));
+            }
+            None => {}
+        }
+    }
+    let unavailable = code == Some(Code::Unavailable);
+    if unavailable {
+        endpoint.failed(Instant::now());
+        destination.meters.failures.inc();
+    } else {
+        endpoint.succeeded();
+    }
+    let ended = unavailable && first.as_ref().is_none_or(Piece::is_trailers);
+    let answer = (destination.workload(), route.path.as_str());
+    let response = response.map(|body| Body::new(Answer::new(body, first, deadline, answer, place)));
+    Ok(if ended { Outcome::Failed(Some(endpoint), Failure::answered(response)) } else { Outcome::Answered(response) })
+}
+
+/// The request as it goes over the wire: the caller's, to the destination, with the time that is left.
+fn outgoing(route: &Route, head: &Parts, payload: Payload, deadline: Option<Instant>) -> Request<Payload> {
+    let mut request = Request::new(payload);
+    *request.method_mut() = http::Method::POST;
+    *request.uri_mut() = route.uri.clone();
+    *request.version_mut() = http::Version::HTTP_2;
+    let headers = request.headers_mut();
+    headers.clone_from(&head.headers);
+    if let Some(deadline) = deadline {
+        let left = timeout::format(deadline.saturating_duration_since(Instant::now()));
+        // Digits and a letter are always a header's value.
+        if let Ok(left) = HeaderValue::try_from(left) {
+            headers.insert(timeout::HEADER, left);
+        }
+    }
+    request
+}
