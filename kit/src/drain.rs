@@ -31,7 +31,6 @@ pub struct InFlight {
 
 impl Drain {
     /// A drain that has not started, and its other end.
-    #[expect(clippy::new_ret_no_self, reason = "the two ends belong together, as those of a channel do")]
     pub fn new() -> (Drain, Draining) {
         let drain = Drain { started: Arc::new(watch::Sender::new(false)), work: Arc::new(watch::Sender::new(())) };
         let draining = drain.draining();
