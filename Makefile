@@ -7,8 +7,9 @@ SHELL := /bin/bash
 # The programs of scripts/tools.sh come before those of the system.
 export PATH := $(CURDIR)/.tools/bin:$(PATH)
 
-# What the tests arm to fail on purpose; never part of a release.
-TEST_FEATURES := --features storage/failpoints
+# Places where a test may kill the process, and databases that a test throws away; never part of a release. The same
+# everywhere, and always with the targets of tests, so that nothing is compiled twice.
+TEST_FEATURES := --features storage/failpoints,storage/testing
 
 .PHONY: help run build test check bench fmt clean routes tools
 
@@ -23,7 +24,7 @@ build: ## compile everything
 	cargo build --workspace
 
 test: tools ## run every test
-	cargo build --workspace $(TEST_FEATURES)
+	cargo build --workspace --all-targets $(TEST_FEATURES)
 	cargo test --workspace $(TEST_FEATURES)
 
 check: tools ## formatting, lints and contracts, without running anything
