@@ -1,0 +1,99 @@
+//! Transactions: whole or not at all, once, and added up.
+
+use contracts::ledger::v1::{self as api, ledger_service_server::LedgerService};
+use storage::Unit;
+use tonic::Request;
+
+use super::*;
+
+#[tokio::test]
+async fn a_trade_moves_money_and_asset_together_and_can_be_read_back() {
+    for bench in Bench::each().await {
+        let me = user();
+        bench.deposit(&me, "1000").await.unwrap();
+        let request = trade(&me, "0.01", "-500.50", "0.50");
+        let posted = bench.post(request.clone()).await.unwrap();
+        assert_eq!(posted.reference, request.reference);
+        assert_eq!(bench.balance(&me, "USD").await[0], "499.50");
+        assert_eq!(bench.balance(&me, "BTC").await[0], "0.01");
+        let get = Request::new(api::GetTransactionRequest { id: posted.id.clone() });
+        let read = bench.as_service("ops", bench.service.get_transaction(get)).await.unwrap();
+        assert_eq!(read.transaction, Some(posted));
+        assert!(bench.verify().await.holds);
+    }
+}
+
+#[tokio::test]
+async fn a_repeat_gets_the_same_transaction_whether_or_not_a_user_comes_along() {
+    for bench in Bench::each().await {
+        let me = user();
+        bench.deposit(&me, "1000").await.unwrap();
+        let request = trade(&me, "0.01", "-500.50", "0.50");
+        let first = bench.post(request.clone()).await.unwrap();
+        let call = Call { peer: Call::background("order", Duration::ZERO).peer, ..user_call(&me) };
+        let again = answer(call, bench.service.post_transaction(Request::new(request))).await.unwrap();
+        assert_eq!(again.transaction, Some(first));
+        assert_eq!(bench.balance(&me, "USD").await[0], "499.50");
+    }
+}
+
+#[tokio::test]
+async fn a_transaction_that_is_refused_leaves_nothing_and_stays_refused() {
+    for bench in Bench::each().await {
+        let me = user();
+        bench.deposit(&me, "100").await.unwrap();
+        let request = trade(&me, "0.01", "-500.50", "0.50");
+        let error = bench.post(request.clone()).await.unwrap_err();
+        assert_eq!((error.reason(), error.metadata("available")), ("INSUFFICIENT_FUNDS", Some("100.00")));
+        assert_eq!(bench.balance(&me, "BTC").await[0], "0");
+        bench.deposit(&me, "1000").await.unwrap();
+        assert_eq!(bench.post(request).await.unwrap_err(), error);
+        let unbalanced = posting(vec![(&me, "-1".into(), "USD"), ("house/fees", "2".into(), "USD")]);
+        assert_eq!(bench.post(unbalanced).await.unwrap_err().reason(), "UNBALANCED_TRANSACTION");
+        let sale = trade(&me, "-0.01", "500", "0.50");
+        assert_eq!(bench.post(sale).await.unwrap_err().reason(), "INSUFFICIENT_HOLDINGS");
+        assert_eq!(bench.balance(&me, "USD").await[0], "1100.00");
+    }
+}
+
+#[tokio::test]
+async fn a_planted_fault_is_found_when_the_books_are_added_up() {
+    const FAULTS: [&str; 3] = [
+        "UPDATE accounts SET posted = posted + 1 WHERE owner = 'house/bank'",
+        "UPDATE accounts SET held = held + 1 WHERE owner <> 'house/bank'",
+        "UPDATE entries SET atoms = atoms + 1 WHERE owner = 'house/bank'",
+    ];
+    for fault in FAULTS {
+        for bench in Bench::each().await {
+            bench.deposit(&user(), "100").await.unwrap();
+            assert!(bench.verify().await.holds);
+            bench.db.write(async |unit: &mut Unit| unit.exec(fault, &[]).await).await.unwrap();
+            assert!(!bench.verify().await.holds, "{fault}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn the_database_itself_refuses_an_overdraft() {
+    const OVERDRAW: &str = "UPDATE accounts SET posted = -1 WHERE limited = 1";
+    for bench in Bench::each().await {
+        bench.deposit(&user(), "100").await.unwrap();
+        let overdrawn = bench.db.write(async |unit: &mut Unit| unit.exec(OVERDRAW, &[]).await).await;
+        assert_eq!(overdrawn.unwrap_err().reason(), "INTERNAL");
+    }
+}
+
+#[tokio::test]
+async fn a_trade_costs_one_commit_and_a_constant_number_of_statements() {
+    for bench in Bench::each().await {
+        let me = user();
+        bench.deposit(&me, "1000").await.unwrap();
+        bench.post(trade(&me, "0.01", "-100.50", "0.50")).await.unwrap();
+        let before = bench.db.stats();
+        bench.post(trade(&me, "0.01", "-100.50", "0.50")).await.unwrap();
+        let after = bench.db.stats();
+        assert_eq!(after.commits - before.commits, 1);
+        let statements = after.statements - before.statements;
+        assert!(statements <= 8, "{statements} statements");
+    }
+}
