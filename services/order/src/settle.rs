@@ -1,0 +1,149 @@
+//! Carrying an order out: one call to the ledger, under a key that is derived from the order, so that it can be repeated
+//! by whoever finds the order unfinished; then one unit that writes how the order ended, with the reply.
+
+use std::time::Duration;
+
+use contracts::{
+    ledger::v1::{PostTransactionRequest, ledger_service_client::LedgerServiceClient},
+    order::v1::CreateOrderResponse,
+};
+use kit::{Call, Error, Scope, drain::Draining};
+use rand::Rng;
+use storage::{Key, Unit, failpoint};
+use tokio::time::Instant;
+
+use crate::{
+    Service,
+    order::{Command, Order, Rejection},
+    proto,
+    store::{self, Open},
+};
+
+/// The longest that one attempt may take.
+const ATTEMPT: Duration = Duration::from_secs(2);
+/// The pause before the second attempt; it doubles, up to a second, and is cut at random.
+const PAUSE: Duration = Duration::from_millis(50);
+/// How often the reconciler looks for unfinished orders.
+const TICK: Duration = Duration::from_secs(1);
+/// How many orders the reconciler takes over at once.
+const BATCH: i64 = 32;
+
+/// Carries an order out within the running call's deadline.
+///
+/// # Errors
+/// What keeps the ledger from answering. The order stays pending then, and the reconciler takes it up.
+pub async fn carry_out(service: &Service, open: Open) -> Result<Order, Error> {
+    let command = match post(service, &open.order).await {
+        Ok(transaction_id) => Command::Fulfil { transaction_id },
+        Err(error) if error.definitive() => {
+            Command::Reject(Rejection { reason: error.reason().to_owned(), message: error.message().to_owned() })
+        }
+        Err(error) => return Err(error.with("order", &open.order.id)),
+    };
+    failpoint::hit("order-after-ledger");
+    finish(service, &open, command).await
+}
+
+/// Takes over what a crash, or a ledger that could not be reached, has left pending; until drained.
+pub async fn reconcile(service: &Service, draining: &Draining) {
+    loop {
+        if let Err(error) = reconcile_once(service).await {
+            tracing::warn!(%error, "unfinished orders could not be taken up, and will be tried again");
+        }
+        tokio::select! {
+            () = draining.wait() => return,
+            () = service.0.db.clock().sleep(TICK) => {}
+        }
+    }
+}
+
+/// Carries out every order whose lease has ended. Gives back how many were finished.
+pub(crate) async fn reconcile_once(service: &Service) -> Result<usize, Error> {
+    let lease = service.0.settings.reconcile_after;
+    // Looked at before it is taken: a look costs no commit.
+    let due = service.0.db.read(async |session| store::any_due(session, service.0.db.clock().now()).await).await?;
+    if !due {
+        return Ok(0);
+    }
+    let claim = async |unit: &mut Unit| store::claim(unit, unit.now() + lease, BATCH).await;
+    let claimed = service.0.db.write(claim).await?;
+    let attempts = claimed.into_iter().map(|open| async {
+        let id = open.order.id.clone();
+        let call = Call::background("order", lease);
+        match kit::call::run(call, carry_out(service, open)).await {
+            Ok(order) => {
+                tracing::info!(order = id, state = order.state.name(), "finished an order that was left pending");
+                true
+            }
+            Err(error) => {
+                tracing::warn!(order = id, %error, "an order stays pending");
+                false
+            }
+        }
+    });
+    Ok(futures::future::join_all(attempts).await.into_iter().filter(|finished| *finished).count())
+}
+
+/// Asks the ledger until it answers or time is up.
+async fn post(service: &Service, order: &Order) -> Result<String, Error> {
+    let request = PostTransactionRequest {
+        request_id: kit::id::derive_uuid(&order.id, "settle").to_string(),
+        kind: "trade".to_owned(),
+        reference: order.id.clone(),
+        entries: order.entries(),
+    };
+    let call = Call::current()?;
+    let until = call.deadline.unwrap_or_else(|| Instant::now() + ATTEMPT);
+    let mut pause = PAUSE;
+    loop {
+        let limit = ATTEMPT.min(until.saturating_duration_since(Instant::now()));
+        let attempt = kit::call::run(call.detached(limit), attempt(service, request.clone()));
+        let result = tokio::time::timeout(limit, attempt).await.unwrap_or_else(|_| Err(too_slow()));
+        let error = match result {
+            Ok(transaction_id) => return Ok(transaction_id),
+            Err(error) if error.definitive() => return Err(error),
+            Err(error) => error,
+        };
+        let wait = rand::rng().random_range(Duration::ZERO..=pause);
+        if Instant::now() + wait >= until {
+            return Err(error);
+        }
+        tokio::time::sleep(wait).await;
+        pause = (pause * 2).min(Duration::from_secs(1));
+    }
+}
+
+async fn attempt(service: &Service, request: PostTransactionRequest) -> Result<String, Error> {
+    let mut ledger = LedgerServiceClient::new(service.0.ledger.clone());
+    let reply = ledger.post_transaction(request).await.map_err(Error::from)?.into_inner();
+    let transaction = reply.transaction.ok_or_else(|| Error::internal("the ledger answers without a transaction"))?;
+    Ok(transaction.id)
+}
+
+/// Writes how the order ended, its facts and the reply that is awaited, in one unit. Somebody else may have been faster:
+/// then what they wrote is the end.
+async fn finish(service: &Service, open: &Open, command: Command) -> Result<Order, Error> {
+    let Open { order, request_key } = open;
+    let key = request_key.as_deref().map(Key::from_text).transpose()?;
+    let ended = service.0.db.write(async |unit: &mut Unit| {
+        let (ended, facts) = order.decide(command, unit.now())?;
+        if !store::end(unit, order, &ended, facts).await? {
+            return Ok(None);
+        }
+        if let Some(key) = &key {
+            unit.finish(key, &CreateOrderResponse { order: Some(proto::order(&ended)) });
+        }
+        Ok(Some(ended))
+    });
+    match ended.await? {
+        Some(ended) => Ok(ended),
+        None => {
+            let found = service.0.db.read(async |session| store::load(session, &Scope::All, &order.id).await).await?;
+            found.ok_or_else(|| Error::internal(format!("{} is gone", order.id)))
+        }
+    }
+}
+
+fn too_slow() -> Error {
+    Error::named("DEADLINE_EXCEEDED", "The ledger took too long. Repeat the call with the same request_id.")
+}

@@ -1,0 +1,120 @@
+//! Streams of an order: as it stands, then each change after a number, read from its history. Hints only make it quick.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use contracts::{
+    order::v1::{self as api, WatchOrderResponse},
+    r#type::v1::Reason,
+};
+use futures::stream::{BoxStream, StreamExt};
+use kit::Error;
+use prost::Message;
+use storage::{Session, StoredChange};
+use tokio::time::{Instant, sleep, sleep_until};
+use tonic::Status;
+
+use crate::{Service, order::Order, proto};
+
+/// How often a watcher looks without a hint: other replicas commit unheard.
+const TICK: Duration = Duration::from_secs(1);
+/// The least time between two looks, however many hints there are.
+const PACE: Duration = Duration::from_millis(20);
+/// How many changes one look reads.
+const BATCH: i64 = 100;
+
+/// How many streams each caller has open.
+#[derive(Clone)]
+pub struct Seats {
+    taken: Arc<Mutex<HashMap<String, usize>>>,
+    limit: usize,
+}
+
+/// One open stream; given back when dropped.
+pub struct Seat {
+    seats: Seats,
+    principal: String,
+}
+
+impl Seats {
+    /// At most `limit` streams for each caller.
+    pub fn new(limit: usize) -> Self {
+        Self { taken: Arc::default(), limit }
+    }
+
+    /// Opens a stream for a caller.
+    ///
+    /// # Errors
+    /// `LIMIT_EXCEEDED` if it has too many.
+    pub fn take(&self, principal: &str) -> Result<Seat, Error> {
+        let mut taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
+        let count = taken.entry(principal.to_owned()).or_default();
+        if *count >= self.limit {
+            let message = format!("You watch {} orders already. End one of these streams first.", self.limit);
+            return Err(Error::new(Reason::LimitExceeded, message).with("limit", self.limit.to_string()));
+        }
+        *count += 1;
+        Ok(Seat { seats: self.clone(), principal: principal.to_owned() })
+    }
+}
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        let mut taken = self.seats.taken.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(count) = taken.get_mut(&self.principal) {
+            *count -= 1;
+            if *count == 0 {
+                taken.remove(&self.principal);
+            }
+        }
+    }
+}
+
+/// The order as it stands if `after` is zero, then every change after that number. Ends after the last change that an
+/// order can have, at the maximum age, and on drain: a client resumes with the last number it has seen.
+pub fn order(
+    service: Service,
+    order: Order,
+    after: i64,
+    seat: Seat,
+) -> BoxStream<'static, Result<WatchOrderResponse, Status>> {
+    let stream = async_stream::try_stream! {
+        let _seat = seat;
+        let end = Instant::now() + service.0.settings.watch_age_max;
+        let mut drained = service.0.drained.subscribe();
+        // Subscribed before the first look, so that no commit falls between.
+        let mut hints = service.0.db.committed();
+        let (id, mut after) = (order.id.clone(), after);
+        if after == 0 {
+            after = order.sequence;
+            yield WatchOrderResponse { sequence: after, order: Some(proto::order(&order)) };
+        }
+        let mut finished = order.state.is_final() && after >= order.sequence;
+        while !finished {
+            for change in changes(&service, &id, after).await? {
+                after = change.sequence;
+                let order = api::Order::decode(change.detail.as_slice()).map_err(Error::internal)?;
+                finished = proto::is_final(&order);
+                yield WatchOrderResponse { sequence: after, order: Some(order) };
+            }
+            if finished {
+                break;
+            }
+            sleep(PACE).await;
+            tokio::select! {
+                _ = hints.changed() => {}
+                () = sleep(TICK) => {}
+                () = sleep_until(end) => break,
+                _ = drained.wait_for(|drained| *drained) => break,
+            }
+        }
+    };
+    stream.boxed()
+}
+
+async fn changes(service: &Service, id: &str, after: i64) -> Result<Vec<StoredChange>, Error> {
+    service.0.db.read(async |session: &mut Session| storage::history(session, id, after, BATCH).await).await
+}
