@@ -9,9 +9,10 @@ use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
 use kit::{Body, contract::Contract};
 use prost::Message;
 use prost_reflect::DescriptorPool;
+use prost_types::Any;
 use serde_json::{Value, json};
 use tonic::{Code, Status};
-use tonic_types::StatusExt;
+use tonic_types::pb;
 
 use crate::json::Codec;
 
@@ -87,12 +88,14 @@ impl Errors {
         aip193(&self.take_apart(status, telling))
     }
 
+    /// Reason, status and details, whatever the error came with.
     fn take_apart(&self, status: &Status, telling: &Telling) -> Parts {
-        let known = status.get_error_details();
+        // Each detail is read by itself: one that is malformed harms no other.
+        let all = tonic_types::Status::decode(status.details()).map(|status| status.details).unwrap_or_default();
         let code = if status.code() == Code::Ok { Code::Unknown } else { status.code() };
         let is_ours = matches!(code, Code::Internal | Code::Unknown | Code::DataLoss);
-        let mut details = self.details(status);
-        let reason = known.error_info().map(|info| info.reason.clone());
+        let mut details = self.details(&all);
+        let reason = find::<pb::ErrorInfo>(&all, "ErrorInfo").map(|info| info.reason);
         let message = match &reason {
             // What an upstream says of its own faults is not for callers.
             None if is_ours => "Something broke on our side. Quote the trace id when you report it.".to_owned(),
@@ -106,7 +109,7 @@ impl Errors {
             details.insert(0, info);
             reason
         });
-        if known.request_info().is_none() {
+        if find::<pb::RequestInfo>(&all, "RequestInfo").is_none() {
             let info =
                 json!({"@type": format!("{TYPE_URL}RequestInfo"), "requestId": telling.trace, "servingData": ""});
             details.push(info);
@@ -119,13 +122,12 @@ impl Errors {
             message,
             reason,
             details,
-            retry_after: known.retry_info().and_then(|info| info.retry_delay),
+            retry_after: find::<pb::RetryInfo>(&all, "RetryInfo").and_then(|info| info.retry_delay?.try_into().ok()),
         }
     }
 
     /// Every detail as JSON. One of an unknown type, or malformed, is shown as its bytes and harms no other.
-    fn details(&self, status: &Status) -> Vec<Value> {
-        let details = tonic_types::Status::decode(status.details()).map(|status| status.details).unwrap_or_default();
+    fn details(&self, details: &[Any]) -> Vec<Value> {
         let shown = details.iter().filter(|detail| !detail.type_url.ends_with("/google.rpc.DebugInfo"));
         shown.map(|detail| self.detail(&detail.type_url, &detail.value)).collect()
     }
@@ -150,6 +152,12 @@ impl Errors {
             }
         }
     }
+}
+
+/// The first detail of a type of `google.rpc` that can be read.
+fn find<M: Message + Default>(details: &[Any], name: &str) -> Option<M> {
+    let mut found = details.iter().filter(|detail| detail.type_url.strip_prefix(TYPE_URL) == Some(name));
+    found.find_map(|detail| M::decode(detail.value.as_slice()).ok())
 }
 
 fn aip193(parts: &Parts) -> Value {

@@ -19,11 +19,12 @@ use kit::{
     auth::Verifier,
     contract::{Contract, Method},
     link::Link,
+    telemetry,
     trace::{self, TraceContext},
 };
 use tokio::sync::watch;
 use tonic::{Code, Status, service::Routes};
-use tracing::Instrument;
+use tracing::{Instrument, Span};
 
 use crate::{
     admit::Door,
@@ -88,7 +89,7 @@ impl Edge {
             errors: Arc::new(Errors::new(contract.clone(), codec.clone())),
             upstream: Upstream::new(upstream, config.reply_max),
             introspection: grpc::introspection(&contract)?,
-            pages: Pages::new(&contract, &config.pages),
+            pages: Pages::new(&contract, &router, &config.pages),
             draining: watch::Sender::new(false),
             contract,
             router,
@@ -105,7 +106,7 @@ impl Edge {
         if !is_grpc && let Some(page) = inner.pages.answer(&request) {
             return page;
         }
-        let span = tracing::info_span!("edge", trace_id = %intake.trace.id(), http.method = %request.method());
+        let span = intake.span.clone();
         let started = Instant::now();
         let mut response = async {
             let answer = if is_grpc { inner.grpc(request, &intake).await } else { inner.rest(request, &intake).await };
@@ -123,7 +124,7 @@ impl Edge {
         });
         if let Some(method) = intake.method.get() {
             let code = response.extensions_mut().remove::<Code>().unwrap_or(Code::Ok);
-            kit::telemetry::metrics().server_call(&method.path, code, started.elapsed());
+            telemetry::metrics().server_call(&method.path, code, started.elapsed());
         }
         response
     }
@@ -149,6 +150,7 @@ pub(crate) struct Intake {
     request_id: HeaderValue,
     telling: Telling,
     method: OnceLock<Arc<Method>>,
+    span: Span,
 }
 
 impl Intake {
@@ -156,7 +158,7 @@ impl Intake {
         clean(request.headers_mut());
         let headers = request.headers();
         let parent = headers.get(trace::HEADER).and_then(|value| TraceContext::parse(value.to_str().ok()?));
-        let trace = parent.map_or_else(TraceContext::random, |parent| parent.child());
+        let (span, trace) = telemetry::server_span("edge", parent);
         let own = || HeaderValue::from_str(&trace.id()).unwrap_or(HeaderValue::from_static("0"));
         let is_sane = |value: &&HeaderValue| value.len() <= 128 && value.to_str().is_ok_and(|text| !text.is_empty());
         let request_id = headers.get(REQUEST_ID).filter(is_sane).cloned().unwrap_or_else(own);
@@ -166,12 +168,13 @@ impl Intake {
             path: request.uri().path().to_owned(),
             domain: String::new(),
         };
-        Intake { trace, client, request_id, telling, method: OnceLock::new() }
+        Intake { trace, client, request_id, telling, method: OnceLock::new(), span }
     }
 
     /// Notes the RPC that the request means.
     pub fn matched(&self, method: &Arc<Method>) {
         let _ = self.method.set(method.clone());
+        self.span.record("otel.name", method.path.as_str());
     }
 
     /// How errors are told to this client.

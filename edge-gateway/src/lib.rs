@@ -6,11 +6,13 @@
 mod admit;
 mod binding;
 mod config;
+mod docs;
 mod errors;
 mod front;
 mod grpc;
 pub mod json;
 mod limit;
+mod openapi;
 mod pages;
 mod query;
 mod rest;

@@ -1,5 +1,7 @@
 //! What the edge answers itself: how it is, what it measures, what there is to call.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use http::{HeaderValue, Method as Verb, Request, Response, StatusCode, header};
 use http_body_util::Full;
@@ -8,7 +10,7 @@ use kit::{
     contract::{Access, Contract, Method},
 };
 
-use crate::config;
+use crate::{binding::Binding, config, docs, openapi, router::Router};
 
 /// The paths of these pages.
 pub const PATHS: [&str; 7] =
@@ -28,11 +30,12 @@ pub struct Pages {
 
 impl Pages {
     /// The pages for a contract.
-    pub fn new(contract: &Contract, config: &config::Pages) -> Pages {
-        let openapi = serde_json::Value::Null;
+    pub fn new(contract: &Contract, router: &Router<Arc<Binding>>, config: &config::Pages) -> Pages {
+        let routes: Vec<_> = router.routes().collect();
+        let openapi = openapi::document(contract, &routes, config);
         Pages {
             front: front(contract, config).into(),
-            docs: Bytes::new(),
+            docs: docs::page(&openapi).into(),
             openapi: openapi.to_string().into(),
             live: config.clone(),
         }
@@ -102,5 +105,5 @@ fn call(method: &Method) -> Option<(String, String)> {
         Access::Services => return None,
     };
     let stream = if method.server_streaming { ", a stream" } else { "" };
-    Some((http.path.clone(), format!("  {:<7}{:<48} {} ({who}{stream})\n", http.verb, http.path, method.name)))
+    Some((http.path.clone(), format!("  {:<7}{:<48} {} ({who}{stream})\n", http.verb.as_str(), http.path, method.name)))
 }

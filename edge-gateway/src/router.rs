@@ -22,6 +22,7 @@ pub struct Router<T> {
 
 #[derive(Debug)]
 struct Route<T> {
+    method: Method,
     template: Template,
     value: T,
 }
@@ -81,10 +82,15 @@ impl<T> Router<T> {
         if let Some((_, taken)) = ends.iter().find(|(taken, _)| *taken == method) {
             return Err(Taken(&self.routes[*taken].value));
         }
-        ends.push((method, self.routes.len()));
+        ends.push((method.clone(), self.routes.len()));
         self.verbs.extend(template.verb.clone());
-        self.routes.push(Route { template, value });
+        self.routes.push(Route { method, template, value });
         Ok(())
+    }
+
+    /// Every binding, in the order in which they were added.
+    pub fn routes(&self) -> impl Iterator<Item = (&Method, &Template, &T)> {
+        self.routes.iter().map(|route| (&route.method, &route.template, &route.value))
     }
 
     /// The bindings that no request can reach: `/a/**` next to `/a` and `/a/*/**`, which leave it nothing.

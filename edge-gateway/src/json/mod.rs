@@ -179,7 +179,7 @@ fn finish(
         let line = before.matches('\n').count() + 1;
         let column = before.chars().rev().take_while(|c| *c != '\n').count() + 1;
         let what = format!("The body is not JSON that can be read: {} at line {line}, column {column}", syntax.what);
-        problems.push(Problem { kind: ProblemKind::Malformed, path: String::new(), what });
+        problems.insert(0, Problem { kind: ProblemKind::Malformed, path: String::new(), what });
     }
     if problems.is_empty() { Ok(out) } else { Err(problems) }
 }

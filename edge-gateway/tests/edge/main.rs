@@ -1,4 +1,9 @@
 //! The edge, driven from outside, in front of a contract that it has never seen.
 
 mod json;
+mod openapi;
+mod refusals;
+mod rest;
+mod streams;
 mod support;
+mod upstream;
