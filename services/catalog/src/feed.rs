@@ -153,12 +153,13 @@ pub struct PriceFile {
 
 impl Feed for PriceFile {
     fn ticks(self: Box<Self>, clock: Clock) -> BoxStream<'static, Vec<Tick>> {
-        stream::unfold((self, clock, true), |(file, clock, first)| async move {
-            if !first {
-                clock.sleep(file.interval).await;
-            }
-            let batch = file.batch(&file.read().await, clock.now());
-            Some((batch, (file, clock, false)))
+        let start = clock.now();
+        stream::unfold((self, clock, start), |(file, clock, due)| async move {
+            clock.sleep_until(due).await;
+            let now = clock.now();
+            let batch = file.batch(&file.read().await, now);
+            let due = now + file.interval;
+            Some((batch, (file, clock, due)))
         })
         .boxed()
     }
@@ -283,6 +284,25 @@ mod tests {
         assert_eq!(moved["BTC"], 6_100_050_000_000);
         assert_eq!(moved["ADA"], prices("")["ADA"]);
         assert_eq!(moved.len(), count - 3);
+    }
+
+    #[tokio::test]
+    async fn a_file_is_read_again_at_every_interval_and_may_be_missing() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("prices");
+        let clock = Clock::manual(START);
+        let file = PriceFile { assets: assets(), path: path.clone(), interval: SECOND, spread_bps: 10 };
+        let mut ticks = Box::new(file).ticks(clock.clone());
+        let bitcoin = |batch: Vec<Tick>| batch.into_iter().find(|tick| &*tick.unit == "BTC").map(|tick| tick.last);
+        assert_eq!(bitcoin(ticks.next().await.unwrap()), Some(6_725_000_000_000));
+        for (text, price) in [("BTC 70000", Some(7_000_000_000_000)), ("BTC -", None), ("", Some(6_725_000_000_000))] {
+            std::fs::write(&path, text).unwrap();
+            clock.advance(SECOND);
+            assert_eq!(bitcoin(ticks.next().await.unwrap()), price, "{text}");
+        }
+        std::fs::write(&path, vec![b'\n'; FILE_MAX_BYTES as usize + 1]).unwrap();
+        clock.advance(SECOND);
+        assert_eq!(ticks.next().await.unwrap().len(), assets().len(), "a file too large is no file");
     }
 
     #[test]

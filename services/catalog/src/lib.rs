@@ -44,6 +44,9 @@ pub const MIGRATIONS: &[Migration] =
 /// The secret of whoever sets none. Everyone knows it.
 pub const DEMO_SECRET: &str = "agora-demo-catalog-secret";
 
+/// A feed that never rests would starve everyone else.
+const TICK_INTERVAL_MIN: Duration = Duration::from_millis(10);
+
 /// What can be chosen about the catalogue.
 #[derive(Clone, Debug)]
 pub struct Settings {
@@ -53,7 +56,7 @@ pub struct Settings {
     pub quote_secret: Secret,
     /// Where prices come from; by default a random walk.
     pub feed: FeedChoice,
-    /// How often the feed moves prices: 1 s.
+    /// How often the feed moves prices: 1 s. Never more often than every 10 ms.
     pub tick_interval: Duration,
     /// How far bid and ask are apart: 10 bps.
     pub spread_bps: u32,
@@ -61,7 +64,7 @@ pub struct Settings {
     pub fee_bps: u32,
     /// For how long a quote holds: 30 s.
     pub quote_lifetime: Duration,
-    /// How old a price may be to trade on: 10 s. At least a few tick intervals.
+    /// How old a price may be to trade on: 10 s. More than three tick intervals.
     pub price_age_max: Duration,
     /// How far the market may move against a caller before a quote is void, at most: 100 bps.
     pub max_slippage_bps: u32,
@@ -181,7 +184,7 @@ impl Service {
 
     fn feed(&self) -> Box<dyn Feed> {
         let (assets, settings) = (self.0.seed.assets.clone(), &self.0.settings);
-        let (interval, spread_bps) = (settings.tick_interval, settings.spread_bps);
+        let (interval, spread_bps) = (settings.tick_interval.max(TICK_INTERVAL_MIN), settings.spread_bps);
         match &settings.feed {
             FeedChoice::Walk { seed } => Box::new(Walks { assets, seed: *seed, interval, spread_bps }),
             FeedChoice::File(path) => Box::new(PriceFile { assets, path: path.clone(), interval, spread_bps }),
