@@ -1,6 +1,6 @@
 //! Connections: HTTP/1.1 and HTTP/2 (with prior knowledge) on one listener, within limits.
 
-use std::{convert::Infallible, net::SocketAddr, sync::Arc, time::Duration};
+use std::{convert::Infallible, future::Future, net::SocketAddr, sync::Arc, time::Duration};
 
 use http::Request;
 use hyper::{body::Incoming, service::service_fn};
@@ -8,7 +8,7 @@ use hyper_util::{
     rt::{TokioExecutor, TokioIo, TokioTimer},
     server::{conn::auto, graceful::GracefulShutdown},
 };
-use kit::{Body, drain::Draining};
+use kit::Body;
 use tokio::{
     net::{TcpListener, TcpStream},
     sync::Semaphore,
@@ -20,14 +20,15 @@ use crate::front::Edge;
 const DRAIN: Duration = Duration::from_secs(10);
 
 impl Edge {
-    /// Serves `listener` until the drain starts, then lets open requests end and closes their connections.
-    pub async fn serve(self, listener: TcpListener, draining: Draining) {
+    /// Serves `listener` until `drain` is done, then lets open requests end and closes their connections.
+    pub async fn serve(self, listener: TcpListener, drain: impl Future<Output = ()>) {
         let places = Arc::new(Semaphore::new(self.0.config.connections_max));
         let graceful = GracefulShutdown::new();
+        tokio::pin!(drain);
         loop {
             let accepted = tokio::select! {
                 accepted = accept(&listener, &places) => accepted,
-                () = draining.wait() => break,
+                () = &mut drain => break,
             };
             let (stream, client, place) = match accepted {
                 Ok(accepted) => accepted,

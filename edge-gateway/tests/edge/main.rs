@@ -6,4 +6,5 @@ mod refusals;
 mod rest;
 mod streams;
 mod support;
+mod tokens;
 mod upstream;

@@ -3,11 +3,12 @@
 use std::collections::HashSet;
 
 use edge_gateway::{Config, Edge};
-use kit::{auth::Verifier, contract::Contract};
+use kit::contract::Contract;
 use serde_json::Value;
 
 use crate::{
     support::{self, start},
+    tokens,
     upstream::Upstream,
 };
 
@@ -99,7 +100,7 @@ fn refusal(routes: &str) -> String {
     let contract = support::compile(&source);
     let edge = Contract::parse(&contract).map_err(|error| error.to_string()).and_then(|contract| {
         let upstream = Upstream::new().link();
-        Edge::new(contract.into(), upstream, Verifier::default(), Config::default()).map_err(|error| error.to_string())
+        Edge::new(contract.into(), upstream, tokens::verifier(), Config::default()).map_err(|error| error.to_string())
     });
     edge.err().unwrap_or_default()
 }

@@ -8,7 +8,10 @@ use tokio::{
     net::TcpStream,
 };
 
-use crate::support::{SOON, start};
+use crate::{
+    support::{SOON, start},
+    tokens,
+};
 
 #[tokio::test]
 async fn an_error_of_a_service_keeps_its_meaning() {
@@ -70,6 +73,36 @@ async fn who_may_not_call_is_told_why() {
     let (headers, _) = edge.grpc("/test.v1.ThingService/ServeThing", &[], &[]).await;
     assert_eq!(headers["grpc-status"], "7");
     assert_eq!(edge.upstream.count(), 0);
+}
+
+#[tokio::test]
+async fn a_token_opens_what_its_roles_may_call_and_travels_on() {
+    let edge = start(Config::default()).await;
+    let bearer = |token: String| format!("authorization: Bearer {token}");
+    let (user, keeper) = (bearer(tokens::good(&[])), bearer(tokens::good(&["keeper"])));
+    for (path, header, status, reason) in [
+        ("/v1/own", &user, 200, ""),
+        ("/v1/own", &keeper, 200, ""),
+        ("/v1/keep", &user, 403, "ROLE_REQUIRED"),
+        ("/v1/keep", &keeper, 200, ""),
+        ("/v1/own", &bearer(tokens::expired()), 401, "TOKEN_EXPIRED"),
+        ("/v1/own", &bearer(tokens::revoked()), 401, "TOKEN_REVOKED"),
+        ("/v1/own", &bearer(tokens::forged()), 401, "TOKEN_INVALID"),
+    ] {
+        let answer = edge.send(&format!("GET {path}"), &[header]).await;
+        assert_eq!(answer.status, status, "{path}: {answer:?}");
+        if !reason.is_empty() {
+            assert_eq!(answer.reason(), reason);
+        }
+    }
+    edge.send("GET /v1/own", &[&keeper]).await;
+    let sent = edge.upstream.last().headers["authorization"].to_str().unwrap().to_owned();
+    assert_eq!(format!("authorization: {sent}"), keeper);
+    let token = keeper.trim_start_matches("authorization: ");
+    let (headers, _) = edge.grpc("/test.v1.ThingService/KeepThing", &[], &[("authorization", token)]).await;
+    assert_eq!(headers["grpc-status"], "0");
+    assert_eq!(edge.upstream.last().headers["authorization"], token);
+    assert_eq!(edge.send("GET /v1/things/x", &[&user]).await.header("cache-control"), "private, max-age=60");
 }
 
 #[tokio::test]

@@ -13,7 +13,6 @@ use http::{HeaderMap, Request};
 use http_body_util::{BodyExt, Full};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use kit::{
-    auth::Verifier,
     contract::{self, Contract},
     drain::Drain,
 };
@@ -26,7 +25,7 @@ use tokio::{
     net::{TcpListener, TcpStream},
 };
 
-use crate::upstream::Upstream;
+use crate::{tokens, upstream::Upstream};
 
 /// Long enough for anything that is not broken.
 pub const SOON: Duration = Duration::from_secs(10);
@@ -88,11 +87,11 @@ pub struct Running {
 /// Starts an edge.
 pub async fn start(config: Config) -> Running {
     let upstream = Upstream::new();
-    let edge = Edge::new(contract(), upstream.link(), Verifier::default(), config).unwrap();
+    let edge = Edge::new(contract(), upstream.link(), tokens::verifier(), config).unwrap();
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let (drain, draining) = Drain::new();
-    let served = tokio::spawn(edge.serve(listener, draining));
+    let served = tokio::spawn(edge.serve(listener, async move { draining.wait().await }));
     Running { address, upstream, drain, served }
 }
 
