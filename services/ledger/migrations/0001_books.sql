@@ -4,7 +4,8 @@ CREATE TABLE owners (
     sequence BIGINT NOT NULL CONSTRAINT owners_sequence CHECK (sequence >= 0)
 );
 
--- What an owner has of a unit, in atoms. Accounts of the house are not limited: they may owe.
+-- What an owner has of a unit, in atoms. Accounts of the house are not limited: they may owe. They are kept in parts
+-- (`house/trading#07`), each of which is an owner here.
 -- `cost` and `realized` belong to assets and count the atoms of the house's currency.
 CREATE TABLE accounts (
     owner    TEXT   NOT NULL,

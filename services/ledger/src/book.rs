@@ -17,6 +17,25 @@ pub fn is_house(owner: &str) -> bool {
     owner.starts_with("house/")
 }
 
+/// In how many parts the accounts of the house are kept, so that trades of different customers do not wait for one row.
+const PARTS: u32 = 16;
+
+/// The entries with each account of the house replaced by one of its parts, the same for everything that one customer
+/// does. A part is an account like any other: `house/trading#07`.
+pub fn spread(mut entries: Vec<Entry>) -> Vec<Entry> {
+    let customer = entries.iter().find(|entry| !is_house(&entry.owner)).map_or("", |entry| entry.owner.as_str());
+    let part = customer.bytes().fold(0_u32, |hash, byte| hash.wrapping_mul(31).wrapping_add(byte.into())) % PARTS;
+    for entry in entries.iter_mut().filter(|entry| is_house(&entry.owner)) {
+        entry.owner.push_str(&format!("#{part:02}"));
+    }
+    entries
+}
+
+/// The name of an account's owner without the part: `house/trading`.
+pub fn whole(owner: &str) -> &str {
+    owner.split_once('#').map_or(owner, |(whole, _)| whole)
+}
+
 /// What one account gets, or gives where `atoms` is negative.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Entry {

@@ -7,7 +7,7 @@ use kit::{Error, amount, units::Unit as Measure};
 use storage::Unit;
 
 use crate::{
-    book::{Book, Entry},
+    book::{self, Book, Entry},
     store::{self, Header},
 };
 
@@ -35,19 +35,22 @@ pub async fn post(
     first: impl FnOnce(&mut Book) -> Result<(), Error>,
 ) -> Result<api::Transaction, Error> {
     let Posting { id, kind, reference, entries } = posting;
+    let entries = book::spread(entries);
     let mut counts: BTreeMap<&str, i64> = BTreeMap::new();
     for entry in &entries {
         *counts.entry(&entry.owner).or_default() += 1;
     }
+    let create_time = unit.now();
+    let header = Header { id, kind: kind.to_owned(), reference: reference.to_owned(), create_time };
+    // Before the owners are taken: others may wait for them from then on.
+    store::insert_transaction(unit, &header).await?;
     let last = store::take(unit, &counts).await?;
     let keys: BTreeSet<_> = entries.iter().map(|entry| (entry.owner.as_str(), entry.code.as_str())).collect();
     let mut book = store::load_book(unit, &Vec::from_iter(keys)).await?;
     first(&mut book)?;
     let balances = book.post(&entries, currency)?;
     store::save_book(unit, &book).await?;
-    let create_time = unit.now();
-    let header = Header { id, kind: kind.to_owned(), reference: reference.to_owned(), create_time };
-    store::insert_transaction(unit, &header, &entries, &balances, last).await?;
+    store::insert_entries(unit, &header.id, &entries, &balances, last).await?;
     Ok(api::Transaction {
         id: header.id,
         kind: header.kind,
@@ -82,5 +85,5 @@ pub async fn release(unit: &mut Unit, owner: &str, code: &str, atoms: i64) -> Re
 fn to_proto(entry: &Entry) -> api::Entry {
     let value = amount::format(entry.atoms, entry.unit.scale);
     let amount = contracts::r#type::v1::Amount { value, unit: entry.code.clone() };
-    api::Entry { owner: entry.owner.clone(), amount: Some(amount) }
+    api::Entry { owner: book::whole(&entry.owner).to_owned(), amount: Some(amount) }
 }

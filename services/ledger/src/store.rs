@@ -1,5 +1,5 @@
-//! The SQL of the books. A transaction costs five statements, however many entries it has: take the owners' rows, read
-//! the accounts, write them back, write the transaction, write its entries.
+//! The SQL of the books. A transaction costs five statements, however many entries it has: write the transaction,
+//! take the owners' rows, read their accounts, write them back, write the entries.
 
 use std::collections::BTreeMap;
 
@@ -104,18 +104,23 @@ pub async fn save_book(session: &mut Session, book: &Book) -> Result<(), Error> 
     session.rows_dynamic(sql, &binds).await.map(|_| ())
 }
 
-/// Writes a transaction with its entries. `balances` is what each entry left, `last` each owner's last number.
-pub async fn insert_transaction(
+/// Writes a transaction, without its entries.
+pub async fn insert_transaction(session: &mut Session, header: &Header) -> Result<(), Error> {
+    const INSERT: &str = "INSERT INTO transactions (id, kind, reference, create_time) VALUES ($1, $2, $3, $4)";
+
+    let Header { id, kind, reference, create_time } = header;
+    let binds = [id.into(), kind.into(), reference.into(), (*create_time).into()];
+    session.exec(INSERT, &binds).await.map(|_| ())
+}
+
+/// Writes the entries of a transaction. `balances` is what each entry left, `last` each owner's last number.
+pub async fn insert_entries(
     session: &mut Session,
-    header: &Header,
+    transaction_id: &str,
     entries: &[Entry],
     balances: &[i64],
     mut last: BTreeMap<String, i64>,
 ) -> Result<(), Error> {
-    const INSERT: &str = "INSERT INTO transactions (id, kind, reference, create_time) VALUES ($1, $2, $3, $4)";
-
-    let Header { id, kind, reference, create_time } = header;
-    session.exec(INSERT, &[id.into(), kind.into(), reference.into(), (*create_time).into()]).await?;
     let sql = format!(
         "INSERT INTO entries (owner, sequence, transaction_id, position, unit, atoms, balance) VALUES {}",
         values(entries.len(), 7)
@@ -124,7 +129,7 @@ pub async fn insert_transaction(
     for ((position, entry), balance) in (1_i64..).zip(entries).zip(balances) {
         let sequence = last.entry(entry.owner.clone()).or_default();
         *sequence += 1;
-        binds.extend([entry.owner.as_str().into(), (*sequence).into(), id.into(), position.into()]);
+        binds.extend([entry.owner.as_str().into(), (*sequence).into(), transaction_id.into(), position.into()]);
         binds.extend([entry.code.as_str().into(), entry.atoms.into(), (*balance).into()]);
     }
     session.rows_dynamic(sql, &binds).await.map(|_| ())

@@ -10,7 +10,7 @@ use tonic::{Request, Response, Status};
 use super::{key, not_found, tell};
 use crate::{
     Service,
-    book::Entry,
+    book::{self, Entry},
     posting::{self, Posting},
     store::{self, Line},
 };
@@ -55,6 +55,7 @@ impl LedgerService for Service {
         let first = lines.first().ok_or_else(|| not_found("transaction", &id))?.transaction.clone();
         let mut entries = Vec::with_capacity(lines.len());
         for Line { owner, code, atoms, .. } in lines {
+            let owner = book::whole(&owner).to_owned();
             entries.push(api::Entry { owner, amount: self.show(&code, atoms).await? });
         }
         let create_time = Some(first.create_time.to_proto());

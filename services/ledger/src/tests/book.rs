@@ -5,7 +5,7 @@ use proptest::prelude::*;
 
 use super::install;
 use crate::{
-    book::{Account, Book, Entry},
+    book::{self, Account, Book, Entry},
     withdrawal::{Command, HoldState, State},
 };
 
@@ -86,6 +86,18 @@ fn amounts_that_cannot_be_written_down_are_refused() {
     let mut book = Book::new([Account { posted: i64::MAX, ..Account::empty("me", "USD") }]);
     let error = book.post(&[usd("me", 1), usd("house/a", -1)], "USD").unwrap_err();
     assert_eq!(error.reason(), "AMOUNT_OUT_OF_RANGE");
+}
+
+#[test]
+fn a_customer_meets_the_same_part_of_the_house_every_time() {
+    let me = format!("usr_{}", "1".repeat(26));
+    let spread = |side: i64| book::spread(vec![usd("house/a", side), usd(&me, -side), btc("house/b", side)]);
+    let (bought, sold) = (spread(1), spread(-1));
+    assert!(bought.iter().zip(&sold).all(|(one, other)| one.owner == other.owner));
+    assert_eq!(bought[1].owner, me);
+    assert!(bought[0].owner.starts_with("house/a#"));
+    assert_eq!(book::whole(&bought[0].owner), "house/a");
+    assert_eq!(bought[0].owner.split('#').next_back(), bought[2].owner.split('#').next_back());
 }
 
 #[test]

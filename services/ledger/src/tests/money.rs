@@ -59,9 +59,9 @@ async fn a_transaction_that_is_refused_leaves_nothing_and_stays_refused() {
 #[tokio::test]
 async fn a_planted_fault_is_found_when_the_books_are_added_up() {
     const FAULTS: [&str; 3] = [
-        "UPDATE accounts SET posted = posted + 1 WHERE owner = 'house/bank'",
-        "UPDATE accounts SET held = held + 1 WHERE owner <> 'house/bank'",
-        "UPDATE entries SET atoms = atoms + 1 WHERE owner = 'house/bank'",
+        "UPDATE accounts SET posted = posted + 1 WHERE owner LIKE 'house/bank%'",
+        "UPDATE accounts SET held = held + 1 WHERE limited = 1",
+        "UPDATE entries SET atoms = atoms + 1 WHERE owner LIKE 'house/bank%'",
     ];
     for fault in FAULTS {
         for bench in Bench::each().await {
