@@ -47,6 +47,8 @@ const HOP_BY_HOP: [&str; 6] =
 
 /// The header that names one request.
 const REQUEST_ID: &str = "x-request-id";
+/// The header of a response that names its trace.
+const TRACE_ID: &str = "x-trace-id";
 
 /// The edge gateway.
 #[derive(Clone)]
@@ -123,7 +125,8 @@ impl Edge {
             );
         });
         if let Some(method) = intake.method.get() {
-            let code = response.extensions_mut().remove::<Code>().unwrap_or(Code::Ok);
+            let raised = response.extensions_mut().remove::<Code>();
+            let code = raised.or_else(|| Some(Status::from_header_map(response.headers())?.code())).unwrap_or(Code::Ok);
             telemetry::metrics().server_call(&method.path, code, started.elapsed());
         }
         response
@@ -194,6 +197,9 @@ impl Intake {
     fn finish(&self, response: &mut Response<Body>) {
         let headers = response.headers_mut();
         headers.insert(REQUEST_ID, self.request_id.clone());
+        if let Ok(trace) = HeaderValue::from_str(&self.telling.trace) {
+            headers.insert(TRACE_ID, trace);
+        }
         headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     }
 }

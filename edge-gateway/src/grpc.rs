@@ -82,7 +82,7 @@ impl Inner {
 
     async fn check(&self, method: &kit::contract::Method, request: Request<Body>) -> Result<Request<Body>, Status> {
         let (head, body) = request.into_parts();
-        let bytes = rest::read(&head.headers, body, self.config.body_max + PREFIX).await?;
+        let bytes = rest::read(&head.headers, body, self.config.body_max + PREFIX, self.config.timeout).await?;
         match bytes.split_first_chunk::<PREFIX>() {
             Some((&[0, a, b, c, d], message)) if u32::from_be_bytes([a, b, c, d]) as usize == message.len() => {
                 guard::check_message(method, message)?;

@@ -69,7 +69,7 @@ impl Limits {
 
     /// Now and then throws full buckets away; false if there are too many even so.
     fn sweep(&self, limiter: &Limiter) -> bool {
-        if self.calls.fetch_add(1, Ordering::Relaxed) % SWEEP_EVERY == 0 {
+        if self.calls.fetch_add(1, Ordering::Relaxed).is_multiple_of(SWEEP_EVERY) {
             limiter.retain_recent();
         }
         limiter.len() < BUCKETS_MAX

@@ -1,12 +1,12 @@
 //! A REST request from its match to its answer.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method as Verb, Request, Response, StatusCode, header};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use kit::{Body, Call, Error, call, guard};
-use tokio::time::timeout_at;
+use tokio::time::{timeout, timeout_at};
 use tonic::{Status, metadata::MetadataMap};
 
 use crate::{
@@ -59,13 +59,18 @@ impl Inner {
         Admitted { call, allowance }: Admitted,
     ) -> Result<Response<Body>, Status> {
         let (head, body) = request.into_parts();
-        let body = read(&head.headers, body, self.config.body_max).await?;
+        let body = read(&head.headers, body, self.config.body_max, self.config.timeout).await?;
+        // Callers who are not signed in share no namespace of idempotency keys.
+        let principal = match &call.caller {
+            Some(caller) => caller.user.clone(),
+            None => format!("anonymous/{}", intake.client),
+        };
         let parts = transcode::Parts {
             variables: values,
             query: head.uri.query().unwrap_or_default(),
             headers: &head.headers,
             body: &body,
-            principal: &call.principal(),
+            principal: &principal,
         };
         let message = transcode::request(&self.codec, binding, &parts)?;
         guard::check_message(&binding.method, &message)?;
@@ -118,7 +123,7 @@ impl Inner {
         let deadline = call.deadline;
         let open = call::run(call, self.upstream.stream(&binding.method.path, metadata, message.into()));
         // The stream may last, but it must begin.
-        let opened = tokio::time::timeout(self.config.timeout, open).await.map_err(|_| Status::from(too_late()))?;
+        let opened = timeout(self.config.timeout, open).await.map_err(|_| Status::from(too_late()))?;
         let teller = sse::Teller {
             codec: self.codec.clone(),
             errors: self.errors.clone(),
@@ -150,8 +155,8 @@ impl Inner {
     }
 }
 
-/// Reads a body of at most `limit` bytes: by its stated length first, so that a large one costs nothing.
-pub async fn read(headers: &HeaderMap, body: Body, limit: usize) -> Result<Bytes, Error> {
+/// Reads a body of at most `limit` bytes within `time`. Its stated length is judged first, so that a large one costs nothing.
+pub async fn read(headers: &HeaderMap, body: Body, limit: usize, time: Duration) -> Result<Bytes, Error> {
     let too_large =
         || Error::named("BODY_TOO_LARGE", format!("A body may have {limit} bytes.")).with("limit", limit.to_string());
     let stated = headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
@@ -161,10 +166,11 @@ pub async fn read(headers: &HeaderMap, body: Body, limit: usize) -> Result<Bytes
     if headers.get(header::CONTENT_ENCODING).is_some_and(|encoding| encoding != "identity") {
         return Err(Error::named("MALFORMED_BODY", "Send the body uncompressed, without `Content-Encoding`."));
     }
-    match Limited::new(body, limit).collect().await {
-        Ok(body) => Ok(body.to_bytes()),
-        Err(error) if error.is::<LengthLimitError>() => Err(too_large()),
-        Err(_) => Err(Error::named("MALFORMED_BODY", "The body ended before its end.")),
+    match timeout(time, Limited::new(body, limit).collect()).await {
+        Err(_) => Err(Error::named("DEADLINE_EXCEEDED", "The body came too slowly. Send it again.")),
+        Ok(Ok(body)) => Ok(body.to_bytes()),
+        Ok(Err(error)) if error.is::<LengthLimitError>() => Err(too_large()),
+        Ok(Err(_)) => Err(Error::named("MALFORMED_BODY", "The body ended before its end.")),
     }
 }
 

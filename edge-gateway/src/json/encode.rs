@@ -6,8 +6,8 @@
 use base64::{Engine, engine::general_purpose::STANDARD};
 
 use super::{
+    print::{put_digits, put_string},
     table::{Field, Form, Shape, Tables, Type},
-    times,
     wire::{self, Malformed, Reader},
 };
 
@@ -28,7 +28,7 @@ impl From<Malformed> for Refused {
     }
 }
 
-type Done = Result<(), Refused>;
+pub type Done = Result<(), Refused>;
 
 pub struct Encoder<'t> {
     pub tables: &'t Tables,
@@ -42,26 +42,19 @@ impl<'t> Encoder<'t> {
         if self.depth > MAX_DEPTH {
             return Err(Refused::Malformed);
         }
-        match self.tables.messages[index].shape {
-            Shape::Object => {
-                self.out.push(b'{');
-                self.fields(index, bytes)?;
-                self.out.push(b'}');
-            }
-            Shape::Timestamp => self.seconds_and_nanos(bytes, times::format_timestamp)?,
-            Shape::Duration => self.seconds_and_nanos(bytes, times::format_duration)?,
-            Shape::FieldMask => self.field_mask(bytes)?,
-            Shape::Wrapper => self.wrapper(index, bytes)?,
-            Shape::Struct | Shape::List => self.only_field(index, bytes)?,
-            Shape::Value => self.any_json(index, bytes)?,
-            Shape::Any => self.any(bytes)?,
+        if self.tables.messages[index].shape == Shape::Object {
+            self.out.push(b'{');
+            self.fields(index, bytes)?;
+            self.out.push(b'}');
+        } else {
+            self.known(index, bytes)?;
         }
         self.depth -= 1;
         Ok(())
     }
 
     /// `"name":value` for every field that is present or has a zero value, separated by commas.
-    fn fields(&mut self, index: usize, bytes: &[u8]) -> Done {
+    pub fn fields(&mut self, index: usize, bytes: &[u8]) -> Done {
         let table = &self.tables.messages[index];
         let start = self.out.len();
         let mut oneofs = 0_u64;
@@ -147,7 +140,7 @@ impl<'t> Encoder<'t> {
         self.out.extend_from_slice(value);
     }
 
-    fn field(&mut self, field: &Field, wire_type: u8, reader: &mut Reader<'_>) -> Done {
+    pub fn field(&mut self, field: &Field, wire_type: u8, reader: &mut Reader<'_>) -> Done {
         match field.form {
             Form::Implicit | Form::Explicit => self.value(field.ty, wire_type, reader),
             Form::List { .. } => {
@@ -246,12 +239,12 @@ impl<'t> Encoder<'t> {
     }
 
     /// The value of a map entry or wrapper that says none.
-    fn absent(&mut self, ty: Type) -> Done {
+    pub fn absent(&mut self, ty: Type) -> Done {
         const ZERO: [u8; 8] = [0; 8];
         self.value(ty, ty.wire_type(), &mut Reader::new(&ZERO))
     }
 
-    fn value(&mut self, ty: Type, wire_type: u8, reader: &mut Reader<'_>) -> Done {
+    pub fn value(&mut self, ty: Type, wire_type: u8, reader: &mut Reader<'_>) -> Done {
         if wire_type != ty.wire_type() {
             return Err(Refused::Malformed);
         }
@@ -325,7 +318,7 @@ impl<'t> Encoder<'t> {
         self.out.extend_from_slice(name);
     }
 
-    fn base64(&mut self, bytes: &[u8]) {
+    pub fn base64(&mut self, bytes: &[u8]) {
         self.out.push(b'"');
         self.out.extend_from_slice(STANDARD.encode(bytes).as_bytes());
         self.out.push(b'"');
@@ -343,177 +336,8 @@ impl<'t> Encoder<'t> {
             None => self.int(number.into()),
         }
     }
-
-    fn seconds_and_nanos(&mut self, bytes: &[u8], format: fn(i64, i32) -> Option<String>) -> Done {
-        let (mut seconds, mut nanos) = (0, 0);
-        let mut reader = Reader::new(bytes);
-        while let Some((number, wire_type)) = reader.tag()? {
-            match (number, wire_type) {
-                (1, wire::VARINT) => seconds = reader.varint()? as i64,
-                (2, wire::VARINT) => nanos = reader.varint()? as i32,
-                _ => reader.skip(number, wire_type)?,
-            }
-        }
-        let text = format(seconds, nanos).ok_or(Refused::Malformed)?;
-        put_string(&mut self.out, &text);
-        Ok(())
-    }
-
-    fn field_mask(&mut self, bytes: &[u8]) -> Done {
-        let mut paths = Vec::new();
-        let mut reader = Reader::new(bytes);
-        while let Some((number, wire_type)) = reader.tag()? {
-            if (number, wire_type) == (1, wire::LEN) {
-                let path = std::str::from_utf8(reader.bytes()?).map_err(|_| Refused::Malformed)?;
-                paths.push(times::camel(path).ok_or(Refused::Malformed)?);
-            } else {
-                reader.skip(number, wire_type)?;
-            }
-        }
-        put_string(&mut self.out, &paths.join(","));
-        Ok(())
-    }
-
-    /// The last occurrence of the field with `number`.
-    fn last<'w>(bytes: &'w [u8], numbers: &[u32]) -> Result<Option<(u32, u8, Reader<'w>)>, Refused> {
-        let mut reader = Reader::new(bytes);
-        let mut found = None;
-        while let Some((number, wire_type)) = reader.tag()? {
-            if numbers.contains(&number) {
-                found = Some((number, wire_type, reader));
-            }
-            reader.skip(number, wire_type)?;
-        }
-        Ok(found)
-    }
-
-    fn wrapper(&mut self, index: usize, bytes: &[u8]) -> Done {
-        let Some(field) = self.tables.messages[index].fields.first() else { return Err(Refused::Malformed) };
-        match Self::last(bytes, &[1])? {
-            Some((_, wire_type, mut reader)) => self.value(field.ty, wire_type, &mut reader),
-            None => self.absent(field.ty),
-        }
-    }
-
-    /// Struct and ListValue: written as their one field.
-    fn only_field(&mut self, index: usize, bytes: &[u8]) -> Done {
-        let Some(field) = self.tables.messages[index].fields.first() else { return Err(Refused::Malformed) };
-        let mut reader = Reader::new(bytes);
-        while let Some((number, wire_type)) = reader.tag()? {
-            if number == field.number {
-                return self.field(field, wire_type, &mut reader);
-            }
-            reader.skip(number, wire_type)?;
-        }
-        let empty: &[u8] = if matches!(field.form, Form::Map { .. }) { b"{}" } else { b"[]" };
-        self.out.extend_from_slice(empty);
-        Ok(())
-    }
-
-    fn any_json(&mut self, index: usize, bytes: &[u8]) -> Done {
-        let table = &self.tables.messages[index];
-        match Self::last(bytes, &[1, 2, 3, 4, 5, 6])? {
-            Some((1, ..)) | None => {
-                self.out.extend_from_slice(b"null");
-                Ok(())
-            }
-            Some((number, wire_type, mut reader)) => {
-                let field = table.position(number).map(|at| &table.fields[at]).ok_or(Refused::Malformed)?;
-                if number == 2 && !f64::from_le_bytes({ reader }.fixed64()?).is_finite() {
-                    return Err(Refused::Malformed);
-                }
-                self.value(field.ty, wire_type, &mut reader)
-            }
-        }
-    }
-
-    /// `Any`: the message with its `@type`; of a type that is not known here, its bytes.
-    fn any(&mut self, bytes: &[u8]) -> Done {
-        let url = match Self::last(bytes, &[1])? {
-            Some((_, wire::LEN, mut reader)) => reader.bytes()?,
-            _ => b"",
-        };
-        let url = std::str::from_utf8(url).map_err(|_| Refused::Malformed)?;
-        let value = match Self::last(bytes, &[2])? {
-            Some((_, wire::LEN, mut reader)) => reader.bytes()?,
-            _ => b"",
-        };
-        if url.is_empty() {
-            self.out.extend_from_slice(b"{}");
-            return Ok(());
-        }
-        self.out.extend_from_slice(b"{\"@type\":");
-        put_string(&mut self.out, url);
-        let known = self.tables.message(url.rsplit('/').next().unwrap_or_default());
-        match known.map(|index| (index, self.tables.messages[index].shape)) {
-            Some((index, Shape::Object)) => {
-                let comma = self.out.len();
-                self.out.push(b',');
-                self.fields(index, value)?;
-                // The first field came without a comma of its own, or no field came at all.
-                self.fix_comma(comma);
-            }
-            Some((index, _)) => {
-                self.out.extend_from_slice(b",\"value\":");
-                self.message(index, value)?;
-            }
-            None => {
-                self.out.extend_from_slice(b",\"value\":");
-                self.base64(value);
-            }
-        }
-        self.out.push(b'}');
-        Ok(())
-    }
-
-    fn fix_comma(&mut self, comma: usize) {
-        if self.out.len() == comma + 1 {
-            self.out.pop();
-        }
-    }
 }
 
 fn unzigzag(value: u64) -> i64 {
     (value >> 1) as i64 ^ -((value & 1) as i64)
-}
-
-fn put_digits(out: &mut Vec<u8>, mut value: u64) {
-    let mut digits = [0; 20];
-    let mut at = digits.len();
-    loop {
-        at -= 1;
-        digits[at] = b'0' + (value % 10) as u8;
-        value /= 10;
-        if value == 0 {
-            break;
-        }
-    }
-    out.extend_from_slice(&digits[at..]);
-}
-
-/// Writes a JSON string.
-pub fn put_string(out: &mut Vec<u8>, text: &str) {
-    out.push(b'"');
-    let bytes = text.as_bytes();
-    let mut from = 0;
-    for (at, byte) in bytes.iter().enumerate() {
-        let escape: &[u8] = match byte {
-            b'"' => b"\\\"",
-            b'\\' => b"\\\\",
-            b'\n' => b"\\n",
-            b'\r' => b"\\r",
-            b'\t' => b"\\t",
-            0..0x20 => b"",
-            _ => continue,
-        };
-        out.extend_from_slice(&bytes[from..at]);
-        from = at + 1;
-        if escape.is_empty() {
-            out.extend_from_slice(format!("\\u{byte:04x}").as_bytes());
-        } else {
-            out.extend_from_slice(escape);
-        }
-    }
-    out.extend_from_slice(&bytes[from..]);
-    out.push(b'"');
 }

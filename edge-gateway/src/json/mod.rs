@@ -6,9 +6,11 @@
 
 mod decode;
 mod encode;
+mod known;
 mod lexer;
 mod mask;
 mod nearest;
+mod print;
 mod scalar;
 mod table;
 mod times;

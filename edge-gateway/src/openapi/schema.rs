@@ -66,7 +66,7 @@ impl Schemas {
         } else if field.is_list() {
             let mut items = self.kind(&field.kind());
             let inner = rules.as_ref().and_then(|rules| inner(rules, "repeated"));
-            if let Some(rules) = inner.as_ref().and_then(|rules| inner_rules(rules)) {
+            if let Some(rules) = inner.as_ref().and_then(inner_rules) {
                 put_rules(&mut items, &rules);
             }
             json!({"type": "array", "items": items})

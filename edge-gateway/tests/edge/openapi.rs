@@ -106,6 +106,14 @@ fn refusal(routes: &str) -> String {
 }
 
 #[test]
+fn every_route_of_this_repository_can_be_served() {
+    let contract = Contract::parse(&support::platform()).unwrap();
+    let upstream = Upstream::new().link();
+    assert!(contract.methods().any(|method| !method.http.is_empty()));
+    Edge::new(contract.into(), upstream, tokens::verifier(), Config::default()).unwrap();
+}
+
+#[test]
 fn an_edge_does_not_start_with_routes_that_cannot_work() {
     let route =
         |name: &str, rule: &str| format!("rpc {name}(M) returns (M) {{ option (google.api.http) = {{ {rule} }}; }}\n");

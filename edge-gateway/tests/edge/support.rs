@@ -44,6 +44,22 @@ pub fn contract() -> Arc<Contract> {
     CONTRACT.get_or_init(parse).clone()
 }
 
+/// The descriptor set of everything in `proto/` of this repository.
+pub fn platform() -> Vec<u8> {
+    let [_, ours, theirs] = includes();
+    let mut folders = vec![ours.clone()];
+    let mut files = Vec::new();
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() { folders.push(path) } else { files.push(path) }
+        }
+    }
+    let mut compiler = protox::Compiler::new([ours, theirs]).unwrap();
+    compiler.include_imports(true).include_source_info(true).open_files(files).unwrap();
+    compiler.encode_file_descriptor_set()
+}
+
 fn includes() -> [PathBuf; 3] {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     ["tests/edge/proto", "../proto", "../third_party/proto"].map(|folder| root.join(folder))
