@@ -4,10 +4,10 @@
 //! 3, …: one that comes too early waits, and one that is refused is put aside together with those after it, while
 //! other aggregates go on.
 
-use std::{future::Future, panic::AssertUnwindSafe, pin::pin, time::Duration};
+use std::{future::Future, panic::AssertUnwindSafe, time::Duration};
 
 use futures::FutureExt;
-use kit::Error;
+use kit::{Error, drain::Draining};
 use tokio::select;
 
 pub use crate::inbox::{DeadLetter, dead_letters, release};
@@ -19,6 +19,7 @@ use crate::{
     inbox::{self, Place},
     log::Log,
     session::Session,
+    trace,
     unit::Unit,
 };
 
@@ -52,14 +53,14 @@ pub trait Handler: Send + Sync {
     fn handle(&self, unit: &mut Unit, event: &Event) -> impl Future<Output = Result<(), Error>> + Send;
 }
 
-/// Follows until `stopped`.
-pub async fn run(consumer: Consumer, handler: impl Handler, stopped: impl Future<Output = ()>) {
+/// Follows until the drain.
+pub async fn run(consumer: Consumer, handler: impl Handler, draining: Draining) {
+    let _work = draining.in_flight();
     let topics =
         consumer.topics.iter().map(|topic| Followed { topic, next: None, batch: BATCH, failures: 0 }).collect();
     let mut follower = Follower { consumer, handler, topics };
-    let stopped = pin!(stopped);
     select! {
-        () = stopped => {}
+        () = draining.wait() => {}
         () = follower.keep_going() => {}
     }
 }
@@ -183,7 +184,7 @@ impl<H: Handler> Follower<H> {
                 if let Outcome::Done(next) | Outcome::Stuck(next, _) = outcome {
                     inbox::set_offset(unit, group, topic, next).await?;
                 }
-                failpoint::hit("consumer-before-commit");
+                failpoint::hit_in(db.name(), "consumer-before-commit");
                 Ok(outcome)
             })
             .await;
@@ -258,7 +259,8 @@ async fn handled(unit: &mut Unit, group: &str, handler: &impl Handler, event: &E
     unit.attempt(async |unit: &mut Unit| {
         let place = inbox::advance(unit, group, event).await?;
         if let Place::Next { .. } = place {
-            let handled = AssertUnwindSafe(handler.handle(unit, event)).catch_unwind().await;
+            let call = trace::following(event, group, unit.time_limit());
+            let handled = AssertUnwindSafe(kit::call::run(call, handler.handle(unit, event))).catch_unwind().await;
             handled.unwrap_or_else(|_| Err(Error::internal(format!("the handler of {group} panicked"))))?;
         }
         Ok(place)

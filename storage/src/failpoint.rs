@@ -1,5 +1,9 @@
-//! Places where a test may kill the process, armed by the environment: `AGORA_FAILPOINT="before-commit=kill"`. Without
-//! the feature `failpoints` nothing of this is in the program.
+//! Places where a test may kill the process, armed by the environment: `AGORA_FAILPOINT="before-commit=kill"`, or for one
+//! database only `AGORA_FAILPOINT="order/before-commit=kill"`. Without the feature `failpoints` nothing of this is in the
+//! program.
+//!
+//! The points of this crate: `before-commit`, `after-commit` (before the reply), `relay-after-append` (before the facts
+//! leave the outbox), `consumer-before-commit`.
 
 /// Dies here, by SIGKILL, if the environment names this point.
 #[cfg(feature = "failpoints")]
@@ -8,8 +12,7 @@ pub fn hit(point: &str) {
 
     static ARMED: LazyLock<Option<String>> = LazyLock::new(|| std::env::var("AGORA_FAILPOINT").ok());
 
-    let armed = ARMED.as_deref().and_then(|armed| armed.strip_suffix("=kill"));
-    if armed == Some(point) {
+    if ARMED.as_deref().and_then(|armed| armed.strip_suffix("=kill")) == Some(point) {
         die();
     }
 }
@@ -18,6 +21,18 @@ pub fn hit(point: &str) {
 #[cfg(not(feature = "failpoints"))]
 #[inline]
 pub fn hit(_point: &str) {}
+
+/// A point of the database `name`.
+#[cfg(feature = "failpoints")]
+pub(crate) fn hit_in(name: &str, point: &str) {
+    hit(point);
+    hit(&format!("{name}/{point}"));
+}
+
+/// Nothing: this build has no failpoints.
+#[cfg(not(feature = "failpoints"))]
+#[inline]
+pub(crate) fn hit_in(_name: &str, _point: &str) {}
 
 /// No destructor, no flush: the end that a power cut would bring.
 #[cfg(feature = "failpoints")]

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use kit::{Error, Timestamp};
+use kit::{Call, Error, Timestamp};
 use prost::Message;
 use sha2::{Digest, Sha256};
 
@@ -21,7 +21,7 @@ const SWEEP: i64 = 500;
 /// Who asked for what under which request id.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Key {
-    /// `user:usr_…` or `service:order`: a key belongs to whoever sent it.
+    /// A user's id, or `service/order`: a key belongs to whoever sent it.
     pub principal: String,
     /// The RPC's path.
     pub method: String,
@@ -32,6 +32,12 @@ pub struct Key {
 }
 
 impl Key {
+    /// The key of the request that `call` carries; `None` without a `request_id`, which makes every repeat a new request.
+    pub fn of(call: &Call, request_id: &str, request: &impl Message) -> Option<Self> {
+        let method = call.method.as_ref().map_or("background", |method| method.path.as_str());
+        Self::new(call.principal(), method, request_id, request)
+    }
+
     /// The key of a request; `None` without a `request_id`, which makes every repeat a new request.
     pub fn new(
         principal: impl Into<String>,

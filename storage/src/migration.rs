@@ -30,12 +30,16 @@ const APPLIED: &str = "CREATE TABLE IF NOT EXISTS schema_migrations (
 /// Two processes that start together bring the tables up one after the other; there is no hurry.
 const ONE_AT_A_TIME: &str = "SET LOCAL lock_timeout = 0; SELECT pg_advisory_xact_lock(4702111234474983745);";
 
+/// Refused: there is nothing to apply, and so nothing to commit. It never leaves `Db::open`.
+pub(crate) const UP_TO_DATE: &str = "UP_TO_DATE";
+
 /// Applies what is missing, all in the unit that is open.
 pub(crate) async fn apply(unit: &mut Unit, database: &str, schemas: &[Schema]) -> Result<(), Error> {
     if let Connection::Transaction(_) = unit.connection {
         unit.batch(ONE_AT_A_TIME).await?;
     }
     unit.batch(APPLIED).await?;
+    let mut changed = false;
     for (owner, migrations) in schemas {
         let applied = unit
             .rows(
@@ -63,9 +67,10 @@ pub(crate) async fn apply(unit: &mut Unit, database: &str, schemas: &[Schema]) -
         let done = applied.iter().map(|row| row.int(0)).collect::<Result<Vec<_>, _>>()?;
         for migration in migrations.iter().filter(|migration| !done.contains(&migration.version.into())) {
             run(unit, owner, migration).await?;
+            changed = true;
         }
     }
-    Ok(())
+    if changed { Ok(()) } else { Err(Error::named(UP_TO_DATE, "The tables are up to date.")) }
 }
 
 async fn run(unit: &mut Unit, owner: &str, migration: &Migration) -> Result<(), Error> {

@@ -1,9 +1,9 @@
 //! The relay: carries committed facts from a context's outbox to the log, in order per aggregate, at least once. The log
 //! leaves out what it has, so each fact is there once.
 
-use std::{future::Future, pin::pin, time::Duration};
+use std::time::Duration;
 
-use kit::{Error, Timestamp};
+use kit::{Error, Timestamp, drain::Draining};
 use tokio::select;
 
 use crate::{
@@ -23,12 +23,12 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 /// The pause after a fault.
 const AFTER_FAULT: Duration = Duration::from_millis(500);
 
-/// Relays until `stopped`. Every process that writes to the database runs one; the lease lets one of them work.
-pub async fn run(db: Db, log: Log, stopped: impl Future<Output = ()>) {
+/// Relays until the drain. Every process that writes to the database runs one; the lease lets one of them work.
+pub async fn run(db: Db, log: Log, draining: Draining) {
+    let _work = draining.in_flight();
     let mut relay = Relay::new(db, log);
-    let mut stopped = pin!(stopped);
     select! {
-        () = &mut stopped => {}
+        () = draining.wait() => {}
         () = relay.keep_going() => {}
     }
     relay.leave().await;
@@ -89,7 +89,7 @@ impl Relay {
                 Err(error) => return Err(error),
             }
         }
-        failpoint::hit("relay-after-append");
+        failpoint::hit_in(self.db.name(), "relay-after-append");
         self.remove(&facts).await?;
         self.after = after;
         Ok(true)

@@ -1,8 +1,22 @@
-//! Databases for tests and benches: a file for SQLite, and one throw-away PostgreSQL a process with a database a test.
+//! Databases for tests and benches: a file for SQLite, and one throw-away PostgreSQL a process, with a database a test.
+//! The server stops when the process ends, however it ends.
 
+use std::{
+    path::{Path, PathBuf},
+    process::{ChildStdin, Command, Stdio},
+    sync::{
+        OnceLock,
+        atomic::{AtomicU32, Ordering::Relaxed},
+    },
+};
+
+use sqlx::{AssertSqlSafe, Connection, PgConnection};
 use tempfile::TempDir;
 
-/// A database of its own, gone when it is dropped.
+/// A fault of the test machine, in words.
+type Fault = Box<dyn std::error::Error + Send + Sync>;
+
+/// A database of its own. The file of SQLite goes when this is dropped, the database of PostgreSQL with its server.
 pub struct Database {
     url: String,
     _folder: Option<TempDir>,
@@ -10,20 +24,160 @@ pub struct Database {
 
 impl Database {
     /// An empty SQLite file.
+    ///
+    /// # Panics
+    /// Without a folder for temporary files.
     pub fn sqlite() -> Self {
-        // A test machine without a folder for temporary files runs no tests.
-        #[allow(clippy::expect_used)]
-        let folder = tempfile::tempdir().expect("a temporary folder");
-        Self { url: format!("sqlite:{}", folder.path().join("db.sqlite").display()), _folder: Some(folder) }
+        match tempfile::tempdir() {
+            Ok(folder) => {
+                let url = format!("sqlite:{}", folder.path().join("db.sqlite").display());
+                Self { url, _folder: Some(folder) }
+            }
+            Err(error) => panic!("no temporary folder: {error}"),
+        }
+    }
+
+    /// An empty database on this process's PostgreSQL. Without PostgreSQL, nothing, and it is said on stderr.
+    ///
+    /// # Panics
+    /// If a server that is installed does not start; with `CI=true`, if none is installed.
+    pub async fn postgres() -> Option<Self> {
+        static COUNT: AtomicU32 = AtomicU32::new(1);
+
+        let cluster = cluster()?;
+        let name = format!("t{}", COUNT.fetch_add(1, Relaxed));
+        let create = async {
+            let mut connection = PgConnection::connect(&cluster.url("postgres")).await?;
+            sqlx::raw_sql(AssertSqlSafe(format!("CREATE DATABASE {name}"))).execute(&mut connection).await?;
+            connection.close().await
+        };
+        match create.await {
+            Ok(()) => Some(Self { url: cluster.url(&name), _folder: None }),
+            Err(error) => panic!("no database on the PostgreSQL of the tests: {error}"),
+        }
     }
 
     /// The URL for [`crate::Db::open`].
     pub fn url(&self) -> &str {
         &self.url
     }
+
+    /// The URL for [`crate::Log::open`].
+    pub fn log_url(&self) -> String {
+        format!("sql:{}", self.url)
+    }
+
+    /// Whether this is PostgreSQL.
+    pub fn is_postgres(&self) -> bool {
+        self.url.starts_with("postgres:")
+    }
 }
 
 /// An empty database of each kind that can be had here.
 pub async fn each_database() -> Vec<Database> {
-    vec![Database::sqlite()]
+    let mut databases = vec![Database::sqlite()];
+    databases.extend(Database::postgres().await);
+    databases
+}
+
+/// A running server, and the pipe whose end stops it.
+struct Cluster {
+    folder: PathBuf,
+    _alive: ChildStdin,
+}
+
+impl Cluster {
+    fn url(&self, database: &str) -> String {
+        format!("postgres://app@localhost/{database}?host={}", self.folder.display())
+    }
+}
+
+/// The server of this process: started by the first who asks.
+fn cluster() -> Option<&'static Cluster> {
+    static CLUSTER: OnceLock<Option<Cluster>> = OnceLock::new();
+
+    let start = || {
+        let Some(programs) = programs() else {
+            assert!(
+                std::env::var("CI").as_deref() != Ok("true"),
+                "PostgreSQL is not installed: apt install postgresql"
+            );
+            eprintln!("PostgreSQL is not installed: this run leaves out everything on PostgreSQL.");
+            return None;
+        };
+        match start(&programs) {
+            Ok(cluster) => Some(cluster),
+            Err(error) => panic!("PostgreSQL does not start: {error}"),
+        }
+    };
+    CLUSTER.get_or_init(start).as_ref()
+}
+
+/// The folder of `initdb` and `pg_ctl`: on the PATH, or the newest of Debian's packages.
+fn programs() -> Option<PathBuf> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let debian = std::fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten();
+    let mut packaged: Vec<PathBuf> = debian.map(|version| version.path().join("bin")).collect();
+    packaged.sort_by_key(|folder| {
+        let version = folder.parent().and_then(Path::file_name).and_then(|name| name.to_str());
+        std::cmp::Reverse(version.and_then(|version| version.parse::<u32>().ok()))
+    });
+    std::env::split_paths(&path)
+        .chain(packaged)
+        .find(|folder| folder.join("initdb").is_file() && folder.join("pg_ctl").is_file())
+}
+
+fn start(programs: &Path) -> Result<Cluster, Fault> {
+    // A short path: that of a unix socket has at most 100 characters.
+    let folder = tempfile::Builder::new().prefix("agora-pg-").tempdir_in("/tmp")?.keep();
+    if is_root()? {
+        succeed(Command::new("chown").arg("postgres").arg(&folder))?;
+    }
+    let data = folder.join("data");
+    let mut initdb = as_owner(&programs.join("initdb"))?;
+    succeed(initdb.arg("-D").arg(&data).args(["-U", "app", "-A", "trust", "-E", "UTF8", "--locale=C.UTF-8", "-N"]))?;
+    let options = format!(
+        "-k {} -c listen_addresses= -c fsync=on -c max_connections=300 -c max_wal_size=256MB",
+        folder.display()
+    );
+    let mut start = as_owner(&programs.join("pg_ctl"))?;
+    let log = folder.join("log");
+    succeed(start.arg("-D").arg(&data).arg("-l").arg(&log).args(["-w", "-t", "60", "-o", &options, "start"]))?;
+    Ok(Cluster { _alive: stop_with_us(programs, &folder)?, folder })
+}
+
+/// A shell that waits for the end of its input, which comes with the end of this process, and then clears up.
+fn stop_with_us(programs: &Path, folder: &Path) -> Result<ChildStdin, Fault> {
+    let stop = as_owner(&programs.join("pg_ctl"))?;
+    let words = std::iter::once(stop.get_program()).chain(stop.get_args());
+    let stop = words.map(|word| word.to_string_lossy().into_owned()).collect::<Vec<_>>().join(" ");
+    let folder = folder.display();
+    let script = format!("cat > /dev/null; {stop} -D {folder}/data -m immediate stop; rm -rf {folder}");
+    let mut shell = Command::new("sh");
+    shell.arg("-c").arg(script).stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null());
+    // A group of its own: a Ctrl-C for the tests must not reach it before its work is done.
+    let shell = std::os::unix::process::CommandExt::process_group(&mut shell, 0).spawn()?;
+    shell.stdin.ok_or_else(|| "the shell has no input".into())
+}
+
+/// PostgreSQL refuses to run as root; then it runs as the user of its package.
+fn as_owner(program: &Path) -> Result<Command, Fault> {
+    if !is_root()? {
+        return Ok(Command::new(program));
+    }
+    let mut command = Command::new("runuser");
+    command.args(["-u", "postgres", "--"]).arg(program);
+    Ok(command)
+}
+
+fn is_root() -> Result<bool, Fault> {
+    use std::os::unix::fs::MetadataExt;
+
+    Ok(std::fs::metadata("/proc/self")?.uid() == 0)
+}
+
+fn succeed(command: &mut Command) -> Result<(), Fault> {
+    // `pg_ctl start` leaves a server behind that would hold a pipe open for ever.
+    let status = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).status()?;
+    if status.success() { Ok(()) } else { Err(format!("{command:?} ended with {status}").into()) }
 }

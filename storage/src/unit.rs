@@ -1,7 +1,10 @@
 //! A unit: what is saved together or not at all. Rows of history, facts and stored replies are buffered and written by
 //! the unit itself at its end.
 
-use std::ops::{Deref, DerefMut};
+use std::{
+    ops::{Deref, DerefMut},
+    time::Duration,
+};
 
 use kit::{Error, Timestamp};
 use prost::{Message, Name};
@@ -13,6 +16,7 @@ pub struct Unit {
     pub(crate) session: Session,
     pub(crate) pending: flush::Pending,
     now: Timestamp,
+    time_limit: Duration,
 }
 
 /// Something that became true, told to whoever follows the message's topic.
@@ -40,8 +44,13 @@ pub struct Change<'a> {
 }
 
 impl Unit {
-    pub(crate) fn new(session: Session, now: Timestamp) -> Self {
-        Self { session, pending: flush::Pending::default(), now }
+    pub(crate) fn new(session: Session, now: Timestamp, time_limit: Duration) -> Self {
+        Self { session, pending: flush::Pending::default(), now, time_limit }
+    }
+
+    /// How long the whole unit may take.
+    pub(crate) fn time_limit(&self) -> Duration {
+        self.time_limit
     }
 
     /// The time of the unit: the same for everything in it.

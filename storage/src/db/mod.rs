@@ -18,7 +18,7 @@ use tokio::{sync::watch, time::timeout};
 use crate::{
     error::{outward, unavailable, unusable},
     failpoint, flush,
-    migration::{self, Migration},
+    migration::{self, Migration, Schema},
     schema,
     session::{Connection, Session},
     unit::Unit,
@@ -132,8 +132,8 @@ impl Db {
         Self::open_with(url, options, schema::SERVICE).await
     }
 
-    /// Opens a database whose own tables are `schema` of this crate.
-    pub(crate) async fn open_with(url: &str, options: Options, schema: &'static [Migration]) -> Result<Self, Error> {
+    /// Opens a database that has the tables of `schema` besides those of its context.
+    pub(crate) async fn open_with(url: &str, options: Options, schema: Schema) -> Result<Self, Error> {
         let Options { name, clock, group_limit, pool, time_limit, migrations } = options;
         let shared = Arc::new(Shared { name, clock, counters: Arc::default(), commits: watch::Sender::new(0) });
         let engine = if let Some(path) = url.strip_prefix("sqlite:") {
@@ -145,11 +145,12 @@ impl Db {
             return Err(unusable(format!("The database URL of {name} must begin with `sqlite:` or `postgres:`.")));
         };
         let db = Self(Arc::new(Inner { shared, engine, time_limit }));
-        db.write_within(MIGRATION, async |unit: &mut Unit| {
-            migration::apply(unit, name, &[("storage", schema), ("context", migrations)]).await
-        })
-        .await?;
-        Ok(db)
+        let schemas = [schema, (name, migrations)];
+        let applied = db.write_within(MIGRATION, async |unit: &mut Unit| migration::apply(unit, name, &schemas).await);
+        match applied.await {
+            Err(error) if error.reason() != migration::UP_TO_DATE => Err(error),
+            _ => Ok(db),
+        }
     }
 
     /// Saves together, or not at all, what `work` writes. The reply comes when it is on disk.
@@ -157,7 +158,8 @@ impl Db {
     /// Units of one SQLite file run one after the other and share commits; `work` holds everyone up, so it does no
     /// network call and no other write, and ends within the time limit. An error of `work`, or a statement that failed
     /// inside it, undoes the unit. When the caller goes away before the end of `work`, nothing is saved; after that,
-    /// everything is.
+    /// everything is. The future must be polled until it is done or dropped: on SQLite one that is kept aside unpolled
+    /// keeps its place in the line, and everyone behind it waiting.
     ///
     /// # Errors
     /// What `work` refuses; `SERIALIZATION_FAILURE` when others were faster; `OVERLOADED` when the line is too long;
@@ -180,7 +182,7 @@ impl Db {
             Engine::Postgres(postgres) => Connection::Transaction(postgres.begin(postgres::Access::Write).await?),
         };
         let session = Session::new(connection, self.0.shared.counters.clone());
-        let mut unit = Unit::new(session, self.now());
+        let mut unit = Unit::new(session, self.now(), limit);
         let result = WITHIN.scope((), timeout(limit, work(&mut unit))).await;
         let result = result.unwrap_or_else(|_| Err(too_slow()));
         match result.and_then(|reply| unit.session.alive().map(|()| reply)) {
@@ -199,9 +201,9 @@ impl Db {
         match session.connection {
             Connection::Turn(turn) => turn.end()?.await.unwrap_or_else(|_| Err(unavailable("the committer is gone"))),
             Connection::Transaction(transaction) => {
-                failpoint::hit("before-commit");
+                failpoint::hit_in(self.name(), "before-commit");
                 transaction.commit().await?;
-                failpoint::hit("after-commit");
+                failpoint::hit_in(self.name(), "after-commit");
                 self.0.shared.committed(1);
                 Ok(())
             }

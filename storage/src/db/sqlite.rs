@@ -5,7 +5,11 @@
 //! vanish wherever it awaits, so none of them is the one who commits: the committer is called before a group's first
 //! statement, and everything a caller does to the group after its own closure happens without an await.
 
-use std::{path::Path, sync::Arc, time::Duration};
+use std::{
+    path::Path,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use kit::Error;
 use rusqlite::{Connection, ErrorCode, OpenFlags, ffi};
@@ -28,8 +32,9 @@ use crate::{
 const LINE: usize = 4_096;
 /// How many prepared statements a connection keeps.
 const STATEMENTS: usize = 256;
-/// How long to wait for another process that writes the same file.
+/// How long to wait for another process that writes the same file, and how long between looks.
 const BUSY: Duration = Duration::from_secs(5);
+const LOOK_AGAIN: Duration = Duration::from_millis(2);
 
 pub(crate) struct Sqlite {
     path: String,
@@ -42,8 +47,10 @@ pub(crate) struct Sqlite {
 impl Sqlite {
     pub(super) fn open(path: &str, pool: u32, group_limit: usize, shared: Arc<Shared>) -> Result<Self, Error> {
         let called = Arc::new(Notify::new());
+        let connection = connect(path, false)?;
+        connection.busy_timeout(Duration::ZERO).map_err(refused)?;
         let writer = Writer {
-            connection: connect(path, false)?,
+            connection,
             called: called.clone(),
             waiting: Vec::new(),
             open: false,
@@ -64,7 +71,14 @@ impl Sqlite {
     pub(super) async fn turn(&self) -> Result<Turn, Error> {
         let _place = self.line.try_acquire().map_err(|_| overloaded())?;
         let mut writer = self.writer.clone().lock_owned().await;
-        writer.begin()?;
+        let patience = Instant::now() + BUSY;
+        // SQLite itself would wait with the thread, and a committer of the same file may need that thread.
+        while !writer.begin()? {
+            if Instant::now() > patience {
+                return Err(conflict());
+            }
+            tokio::time::sleep(LOOK_AGAIN).await;
+        }
         Ok(Turn { writer, ended: false })
     }
 
@@ -116,20 +130,27 @@ pub(crate) struct Writer {
 }
 
 impl Writer {
-    fn begin(&mut self) -> Result<(), Error> {
+    /// Opens a savepoint, in the open group or in a new one. Says whether it could: another process may be writing.
+    fn begin(&mut self) -> Result<bool, Error> {
         if self.open && self.connection.is_autocommit() {
             self.lose(&unavailable("SQLite rolled a group back"));
         }
         if !self.open {
-            self.called.notify_one();
-            execute(&self.connection, "BEGIN IMMEDIATE")?;
+            match self.connection.prepare_cached("BEGIN IMMEDIATE").and_then(|mut begin| begin.raw_execute()) {
+                Err(error) if error.sqlite_error_code() == Some(ErrorCode::DatabaseBusy) => return Ok(false),
+                begun => begun.map_err(refused)?,
+            };
             self.open = true;
+            self.called.notify_one();
         }
-        execute(&self.connection, "SAVEPOINT unit")
+        execute(&self.connection, "SAVEPOINT unit").map(|()| true)
     }
 
-    /// Undoes the unit that is open; its neighbours keep what they did.
+    /// Undoes the unit that is open; its neighbours keep what they did. Without any, the file is free at once.
     fn undo(&mut self) {
+        if self.waiting.is_empty() {
+            return self.roll_back();
+        }
         let undone =
             execute(&self.connection, "ROLLBACK TO unit").and_then(|()| execute(&self.connection, "RELEASE unit"));
         if let Err(error) = undone {
@@ -139,19 +160,15 @@ impl Writer {
 
     /// Commits the open group and answers everyone in it.
     fn commit(&mut self) {
+        // Closed already by a group limit, or by the failure of every unit in it.
         if !std::mem::take(&mut self.open) {
             return;
         }
-        if self.waiting.is_empty() {
-            // Every unit of the group failed or vanished: there is nothing to make durable.
-            let _ = execute(&self.connection, "ROLLBACK");
-            return;
-        }
-        failpoint::hit("before-commit");
+        failpoint::hit_in(self.shared.name, "before-commit");
         if let Err(error) = execute(&self.connection, "COMMIT") {
             return self.lose(&error);
         }
-        failpoint::hit("after-commit");
+        failpoint::hit_in(self.shared.name, "after-commit");
         self.shared.committed(self.waiting.len());
         for waiting in self.waiting.drain(..) {
             // Who left meanwhile finds its reply by its key.
@@ -161,12 +178,16 @@ impl Writer {
 
     /// Gives the open group up: nothing of it is in the database, and everyone in it is told.
     fn lose(&mut self, error: &Error) {
+        self.roll_back();
+        for waiting in self.waiting.drain(..) {
+            let _ = waiting.send(Err(error.clone()));
+        }
+    }
+
+    fn roll_back(&mut self) {
         self.open = false;
         if !self.connection.is_autocommit() {
             let _ = execute(&self.connection, "ROLLBACK");
-        }
-        for waiting in self.waiting.drain(..) {
-            let _ = waiting.send(Err(error.clone()));
         }
     }
 }
