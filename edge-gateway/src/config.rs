@@ -19,7 +19,7 @@ pub struct Config {
     pub connections_max: usize,
     /// Streams at a time on one HTTP/2 connection.
     pub streams_max: u32,
-    /// How long a client may take to send its headers.
+    /// How long a client may take to send its headers, or leave a connection idle.
     pub head_timeout: Duration,
     /// How long a unary RPC may take whose policy does not say.
     pub timeout: Duration,
@@ -42,7 +42,7 @@ impl Default for Config {
             head_max: 32 << 10,
             connections_max: 4096,
             streams_max: 256,
-            head_timeout: Duration::from_secs(10),
+            head_timeout: Duration::from_secs(30),
             timeout: Duration::from_secs(10),
             rate_limit: RateLimit { requests: 600, per: Duration::from_secs(60) },
             rate_limited: true,

@@ -103,7 +103,7 @@ impl Errors {
         };
         let reason = reason.unwrap_or_else(|| {
             let reason = code_name(code).to_owned();
-            let domain = if telling.domain.is_empty() { "edge.agora" } else { &telling.domain };
+            let domain = if telling.domain.is_empty() { crate::rest::EDGE } else { &telling.domain };
             let info =
                 json!({"@type": format!("{TYPE_URL}ErrorInfo"), "reason": reason, "domain": domain, "metadata": {}});
             details.insert(0, info);

@@ -17,6 +17,9 @@ use crate::{
     sse, transcode,
 };
 
+/// The domain of errors before a request is matched.
+pub const EDGE: &str = "edge.agora";
+
 /// What a service may tell a REST client beside its reply.
 const REPLY_HEADERS: [&str; 4] = ["etag", "idempotency-replayed", "location", "retry-after"];
 
@@ -29,7 +32,9 @@ impl Inner {
             Found::OtherMethods(methods) => return Ok(self.other_methods(request.method(), path, &methods, intake)),
             Found::Nothing => return Err(no_route(path).into()),
             Found::Malformed => {
-                return Err(Error::named("INVALID_FIELD", "The path has a malformed percent escape.").into());
+                return Err(Error::named("INVALID_FIELD", "The path has a malformed percent escape.")
+                    .domain(EDGE)
+                    .into());
             }
         };
         // Everything from here on speaks in the name of the RPC's context.
@@ -145,7 +150,7 @@ impl Inner {
             response
         } else {
             let message = format!("{path} takes {allowed}, and not {method}.");
-            let error = Error::named("METHOD_NOT_ALLOWED", message).with("allowed", &allowed);
+            let error = Error::named("METHOD_NOT_ALLOWED", message).with("allowed", &allowed).domain(EDGE);
             self.errors.response(error, &intake.telling(None))
         };
         if let Ok(value) = HeaderValue::from_str(&allowed) {
@@ -208,7 +213,7 @@ fn no_bare_transport_fault(status: Status) -> Status {
 
 fn no_route(path: &str) -> Error {
     let path: String = path.chars().take(200).collect();
-    Error::named("ROUTE_NOT_FOUND", format!("There is no {path} here. GET /docs lists what there is."))
+    Error::named("ROUTE_NOT_FOUND", format!("There is no {path} here. GET /docs lists what there is.")).domain(EDGE)
 }
 
 pub fn too_late() -> Error {

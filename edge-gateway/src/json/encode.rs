@@ -94,18 +94,24 @@ impl<'t> Encoder<'t> {
         Ok(())
     }
 
-    /// The value of one field of sorted bytes, or `null`.
+    /// The value of one field, or `null`.
     pub fn one_field(&mut self, index: usize, wanted: u32, bytes: &[u8]) -> Done {
         let table = &self.tables.messages[index];
         let field = table.position(wanted).map(|at| &table.fields[at]).ok_or(Refused::Malformed)?;
+        let mut found = false;
         let mut reader = Reader::new(bytes);
         while let Some((number, wire_type)) = reader.tag()? {
-            if number == wanted {
-                return self.field(field, wire_type, &mut reader);
+            if number != wanted {
+                reader.skip(number, wire_type)?;
+            } else if found {
+                return Err(Refused::Order);
+            } else {
+                found = true;
+                self.field(field, wire_type, &mut reader)?;
             }
-            reader.skip(number, wire_type)?;
         }
         match field.form {
+            _ if found => {}
             Form::List { .. } => self.out.extend_from_slice(b"[]"),
             Form::Map { .. } => self.out.extend_from_slice(b"{}"),
             Form::Implicit => self.absent(field.ty)?,

@@ -125,34 +125,37 @@ impl Codec {
     /// # Errors
     /// If the bytes are no such message.
     pub fn to_json(&self, index: usize, bytes: &[u8]) -> Result<Vec<u8>, Unreadable> {
-        let result = self.encode(bytes.len(), |encoder| encoder.message(index, bytes));
-        match result {
-            Err(encode::Refused::Order) => {
-                let sorted = self.sort(index, bytes)?;
-                self.encode(sorted.len(), |encoder| encoder.message(index, &sorted)).map_err(|_| Unreadable)
-            }
-            other => other.map_err(|_| Unreadable),
-        }
+        self.sorted_if_needed(index, bytes, |encoder, bytes| encoder.message(index, bytes))
     }
 
     /// The JSON of one field of the message `index`; `null` if it is unset.
     ///
     /// # Errors
     /// If the bytes are no such message.
-    pub(crate) fn field_to_json(&self, index: usize, number: u32, bytes: &[u8]) -> Result<Vec<u8>, Unreadable> {
-        // Sorted, a field is one run.
-        let sorted = self.sort(index, bytes)?;
-        self.encode(sorted.len(), |encoder| encoder.one_field(index, number, &sorted)).map_err(|_| Unreadable)
+    pub fn field_to_json(&self, index: usize, number: u32, bytes: &[u8]) -> Result<Vec<u8>, Unreadable> {
+        self.sorted_if_needed(index, bytes, |encoder, bytes| encoder.one_field(index, number, bytes))
+    }
+
+    fn sorted_if_needed(
+        &self,
+        index: usize,
+        bytes: &[u8],
+        work: impl Fn(&mut encode::Encoder<'_>, &[u8]) -> Result<(), encode::Refused>,
+    ) -> Result<Vec<u8>, Unreadable> {
+        match self.encode(bytes, &work) {
+            Err(encode::Refused::Order) => self.encode(&self.sort(index, bytes)?, &work).map_err(|_| Unreadable),
+            other => other.map_err(|_| Unreadable),
+        }
     }
 
     fn encode(
         &self,
-        length: usize,
-        work: impl FnOnce(&mut encode::Encoder<'_>) -> Result<(), encode::Refused>,
+        bytes: &[u8],
+        work: impl Fn(&mut encode::Encoder<'_>, &[u8]) -> Result<(), encode::Refused>,
     ) -> Result<Vec<u8>, encode::Refused> {
-        let out = Vec::with_capacity(length * 3 + 64);
+        let out = Vec::with_capacity(bytes.len() * 3 + 64);
         let mut encoder = encode::Encoder { tables: &self.tables, out, depth: 0 };
-        work(&mut encoder)?;
+        work(&mut encoder, bytes)?;
         Ok(encoder.out)
     }
 

@@ -233,6 +233,25 @@ fn bytes_in_another_order_mean_the_same() {
     );
 }
 
+#[test]
+fn one_field_of_a_message_is_written_whatever_the_order_of_its_parts() {
+    let codec = Codec::new(support::contract().pool());
+    let index = codec.message("test.v1.Thing").unwrap();
+    let wire = b"\x18\x05\x0a\x01a\x18\x07\x2a\x03\x0a\x01x\x3a\x01p\x2a\x02\x10\x03\x3a\x01q\xa0\x06\x01";
+    for (number, expected) in [
+        (1, r#""a""#),
+        (2, r#""""#),
+        (3, r#""7""#),
+        (4, r#""COLOR_UNSPECIFIED""#),
+        (5, r#"{"name":"x","height":3}"#),
+        (6, "null"),
+        (7, r#"["p","q"]"#),
+    ] {
+        assert_eq!(String::from_utf8(codec.field_to_json(index, number, wire).unwrap()).unwrap(), expected, "{number}");
+    }
+    assert!(codec.field_to_json(index, 1, b"\xff").is_err());
+}
+
 /// JSON, and either the JSON that comes back, or a problem's path and words.
 type Row = (&'static str, Result<&'static str, (&'static str, &'static str)>);
 
