@@ -3,6 +3,7 @@
 
 use std::{
     pin::Pin,
+    sync::Arc,
     task::{Context, Poll, ready},
 };
 
@@ -12,7 +13,7 @@ use hyper::body::Incoming;
 use tokio::time::{Instant, Sleep, sleep_until};
 use tonic::Status;
 
-use crate::{endpoint::Lease, failure, reply};
+use crate::{endpoint::Lease, failure, reply, routes::Route};
 
 /// A frame of a reply.
 pub(crate) type Piece = Frame<Bytes>;
@@ -25,8 +26,7 @@ pub(crate) struct Answer {
     deadline: Option<Instant>,
     /// Made when there is something to wait for.
     timer: Option<Pin<Box<Sleep>>>,
-    method: String,
-    workload: String,
+    route: Arc<Route>,
     _place: Lease,
 }
 
@@ -35,18 +35,10 @@ impl Answer {
         body: Incoming,
         first: Option<Piece>,
         deadline: Option<Instant>,
-        (workload, method): (&str, &str),
+        route: Arc<Route>,
         place: Lease,
     ) -> Self {
-        Self {
-            body: Some(body),
-            first,
-            deadline,
-            timer: None,
-            method: method.to_owned(),
-            workload: workload.to_owned(),
-            _place: place,
-        }
+        Self { body: Some(body), first, deadline, timer: None, route, _place: place }
     }
 
     fn end(&mut self, status: &Status) -> Poll<Option<Result<Piece, Status>>> {
@@ -67,7 +59,8 @@ impl HttpBody for Answer {
         match Pin::new(body).poll_frame(context) {
             Poll::Ready(Some(Ok(frame))) => return Poll::Ready(Some(Ok(frame))),
             Poll::Ready(Some(Err(error))) => {
-                let broken = reply::unavailable(&self.workload, &self.method, &failure::words(&error));
+                let broken =
+                    reply::unavailable(self.route.destination.workload(), &self.route.path, &failure::words(&error));
                 return self.end(&broken);
             }
             Poll::Ready(None) => {
@@ -79,7 +72,7 @@ impl HttpBody for Answer {
         let Some(deadline) = self.deadline else { return Poll::Pending };
         let timer = self.timer.get_or_insert_with(|| Box::pin(sleep_until(deadline)));
         ready!(timer.as_mut().poll(context));
-        let late = reply::late(&self.workload, &self.method);
+        let late = reply::late(self.route.destination.workload(), &self.route.path);
         self.end(&late)
     }
 

@@ -84,12 +84,24 @@ impl CaClient {
         }
     }
 
+    /// What a failed handshake means: a peer that cannot prove that it is the authority will not be able to later either.
+    fn unproven(&self, error: std::io::Error) -> Error {
+        let what = format!("the certificate authority at {}", self.address);
+        match error.get_ref().and_then(|cause| cause.downcast_ref()) {
+            Some(rustls::Error::InvalidCertificate(why)) => Error::Certificate(format!(
+                "{what} is not the one of trust domain `{}` whose root certificate was given: {why}",
+                self.trust_domain
+            )),
+            _ => Error::io(what, error),
+        }
+    }
+
     async fn exchange(&self, workload: &str, request: &[u8]) -> Result<Issued, Error> {
         let away = |error: std::io::Error| Error::io(format!("the certificate authority at {}", self.address), error);
         let broken = |error: hyper::Error| away(std::io::Error::other(error));
         let token = read_token(&self.token_file)?;
         let stream = TcpStream::connect(&self.address).await.map_err(away)?;
-        let stream = self.connector.connect(tls::server_name(), stream).await.map_err(away)?;
+        let stream = self.connector.connect(tls::server_name(), stream).await.map_err(|error| self.unproven(error))?;
         let (mut sender, connection) =
             hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(broken)?;
         let connection = tokio::spawn(connection);

@@ -2,8 +2,9 @@
 
 use std::{sync::Arc, time::Duration};
 
-use http::{HeaderValue, Request, Response, request::Parts};
+use http::{HeaderValue, Request, Response, StatusCode, request::Parts};
 use http_body_util::BodyExt;
+use hyper::body::Incoming;
 use kit::{Body, timeout};
 use rand::Rng;
 use tokio::time::{Instant, timeout_at};
@@ -11,7 +12,7 @@ use tonic::{Code, Status};
 
 use crate::{
     answer::{Answer, Piece},
-    destination::NoPlace,
+    destination::{Destination, NoPlace},
     endpoint::Endpoint,
     failure::{Failure, MAX_ATTEMPTS, Proof, may_repeat},
     payload::Payload,
@@ -23,7 +24,7 @@ use crate::{
 const BACKOFF: Duration = Duration::from_millis(25);
 
 /// Makes a call, and answers in any case.
-pub(crate) async fn make(route: &Route, request: Request<Body>) -> Response<Body> {
+pub(crate) async fn make(route: &Arc<Route>, request: Request<Body>) -> Response<Body> {
     let workload = route.destination.workload();
     route.destination.meters.requests.inc();
     let deadline = match deadline_of(route, &request) {
@@ -58,7 +59,11 @@ fn deadline_of(route: &Route, request: &Request<Body>) -> Result<Option<Instant>
     Ok(left.and_then(|left| Instant::now().checked_add(left)))
 }
 
-async fn attempts(route: &Route, request: Request<Body>, deadline: Option<Instant>) -> Result<Response<Body>, Status> {
+async fn attempts(
+    route: &Arc<Route>,
+    request: Request<Body>,
+    deadline: Option<Instant>,
+) -> Result<Response<Body>, Status> {
     let destination = &route.destination;
     destination.budget.call();
     let (head, body) = request.into_parts();
@@ -83,7 +88,7 @@ async fn attempts(route: &Route, request: Request<Body>, deadline: Option<Instan
         }
         tracing::debug!(method = route.path, attempt, ?proof, what = failure.what, "one more attempt");
         destination.meters.retries.inc();
-        failed_at = at;
+        failed_at = Some(at);
         tokio::time::sleep(backoff(attempt)).await;
     }
     Err(reply::unavailable(destination.workload(), &route.path, "no attempt was answered"))
@@ -95,8 +100,8 @@ fn backoff(attempt: u32) -> Duration {
 
 enum Outcome {
     Answered(Response<Body>),
-    /// Where, if anywhere, and how.
-    Failed(Option<Arc<Endpoint>>, Failure),
+    /// Where, and how.
+    Failed(Arc<Endpoint>, Failure),
 }
 
 /// One attempt.
@@ -104,7 +109,7 @@ enum Outcome {
 /// # Errors
 /// What no other attempt would change.
 async fn once(
-    route: &Route,
+    route: &Arc<Route>,
     head: &Parts,
     payload: Payload,
     deadline: Option<Instant>,
@@ -120,7 +125,7 @@ async fn once(
         Ok(connection) => connection,
         Err(what) => {
             destination.meters.failures.inc();
-            return Ok(Outcome::Failed(Some(endpoint), Failure::not_sent(what, payload)));
+            return Ok(Outcome::Failed(endpoint, Failure::not_sent(what, payload)));
         }
     };
     let sent = connection.sender.clone().try_send_request(outgoing(route, head, payload, deadline)).await;
@@ -128,45 +133,52 @@ async fn once(
         Ok(response) => response,
         Err(error) => {
             let failure = Failure::of(error);
-            if failure.proof == Proof::None {
-                endpoint.failed(Instant::now());
-                destination.meters.failures.inc();
-            } else {
-                place.discard(&connection);
+            match failure.proof {
+                Proof::None => note_failure(destination, &endpoint),
+                Proof::NotSent | Proof::LeftBehind => place.discard(&connection),
+                Proof::Refused => {}
             }
-            return Ok(Outcome::Failed(Some(endpoint), failure));
+            return Ok(Outcome::Failed(endpoint, failure));
         }
     };
 
-    let mut code = reply::code(response.headers());
-    let mut first = None;
-    // A reply of one message can be held back until it is seen that there is one. A stream cannot: its headers may be
-    // all there is for a long time.
-    if route.repeatable && !route.server_streaming && code.is_none() {
-        match response.body_mut().frame().await {
-            Some(Ok(frame)) => {
-                code = frame.trailers_ref().and_then(reply::code);
-                first = Some(frame);
-            }
-            Some(Err(error)) => {
-                endpoint.failed(Instant::now());
-                destination.meters.failures.inc();
-                return Ok(Outcome::Failed(Some(endpoint), Failure::broken(&error)));
-            }
-            None => {}
+    let code = reply::code(response.headers());
+    if code.is_none() && response.status() != StatusCode::OK {
+        return Err(reply::not_grpc(destination.workload(), &route.path, response.status()));
+    }
+    let first = match read_ahead(route, code, &mut response).await {
+        Ok(first) => first,
+        Err(error) => {
+            note_failure(destination, &endpoint);
+            return Ok(Outcome::Failed(endpoint, Failure::broken(&error)));
         }
+    };
+    let code = code.or_else(|| first.as_ref().and_then(Piece::trailers_ref).and_then(reply::code));
+    let response = response.map(|body| Body::new(Answer::new(body, first, deadline, route.clone(), place)));
+    if code == Some(Code::Unavailable) {
+        note_failure(destination, &endpoint);
+        return Ok(Outcome::Failed(endpoint, Failure::answered(response)));
     }
-    let unavailable = code == Some(Code::Unavailable);
-    if unavailable {
-        endpoint.failed(Instant::now());
-        destination.meters.failures.inc();
-    } else {
-        endpoint.succeeded();
+    endpoint.succeeded();
+    Ok(Outcome::Answered(response))
+}
+
+/// Reads the first frame of a reply of one message, to see whether there is one or only UNAVAILABLE, if it matters. A
+/// stream cannot be held back: its headers may be all there is for a long time.
+async fn read_ahead(
+    route: &Route,
+    code: Option<Code>,
+    response: &mut Response<Incoming>,
+) -> Result<Option<Piece>, hyper::Error> {
+    if !route.repeatable || route.server_streaming || code.is_some() {
+        return Ok(None);
     }
-    let ended = unavailable && first.as_ref().is_none_or(Piece::is_trailers);
-    let answer = (destination.workload(), route.path.as_str());
-    let response = response.map(|body| Body::new(Answer::new(body, first, deadline, answer, place)));
-    Ok(if ended { Outcome::Failed(Some(endpoint), Failure::answered(response)) } else { Outcome::Answered(response) })
+    response.body_mut().frame().await.transpose()
+}
+
+fn note_failure(destination: &Destination, endpoint: &Endpoint) {
+    endpoint.failed(Instant::now());
+    destination.meters.failures.inc();
 }
 
 /// The request as it goes over the wire: the caller's, to the destination, with the time that is left.

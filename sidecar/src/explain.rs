@@ -3,7 +3,7 @@
 
 use std::fmt::Write;
 
-use kit::contract::{Access, Contract};
+use kit::contract::{Access, Contract, Idempotency};
 
 use crate::{
     Config,
@@ -51,8 +51,8 @@ pub fn explain(contract: &Contract, config: &Config, from: &str, method: &str) -
         match (method.client_streaming, is_repeatable(method)) {
             (true, _) => "only if nothing was sent: the request is a stream".into(),
             (false, true) => format!(
-                "up to {MAX_ATTEMPTS} attempts on UNAVAILABLE before the first message: the contract says {:?}",
-                method.idempotency
+                "up to {MAX_ATTEMPTS} attempts on UNAVAILABLE before the first message: the contract says {}",
+                if method.idempotency == Idempotency::Idempotent { "IDEMPOTENT" } else { "NO_SIDE_EFFECTS" }
             ),
             (false, false) => format!(
                 "up to {MAX_ATTEMPTS} attempts, only if provably not processed: the contract does not say that a repeat is safe"

@@ -26,9 +26,11 @@ pub(crate) struct Failure {
 pub(crate) enum Proof {
     /// Nothing left this process: no connection, or one that was closing.
     NotSent,
-    /// The peer says that it did not look at it: REFUSED_STREAM (RFC 9113 §8.7), or a GOAWAY whose last stream is an
-    /// earlier one (§6.8).
-    NotProcessed,
+    /// The peer is going away, and says that it did not look at it: a GOAWAY whose last stream is an earlier one
+    /// (RFC 9113 §6.8).
+    LeftBehind,
+    /// The peer says that it did not look at it: REFUSED_STREAM (§8.7).
+    Refused,
     /// The peer may have done it, wholly or in part.
     None,
 }
@@ -64,9 +66,9 @@ pub(crate) fn may_repeat(repeatable: bool, proof: Proof) -> bool {
 /// the earlier ones go on, and end with an I/O error if the connection breaks.
 fn prove(error: &hyper::Error) -> Proof {
     match h2_error(error) {
-        Some(error) if error.is_remote() && error.is_go_away() => Proof::NotProcessed,
+        Some(error) if error.is_remote() && error.is_go_away() => Proof::LeftBehind,
         Some(error) if error.is_remote() && error.is_reset() && error.reason() == Some(h2::Reason::REFUSED_STREAM) => {
-            Proof::NotProcessed
+            Proof::Refused
         }
         _ => Proof::None,
     }

@@ -2,10 +2,12 @@
 
 use std::collections::HashMap;
 
-use http::{HeaderMap, HeaderValue, Response};
+use http::{HeaderMap, HeaderValue, Response, StatusCode};
 use kit::Body;
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt};
+
+use crate::connection::MAX_HEADERS;
 
 /// Who says so, in `ErrorInfo.domain`.
 const DOMAIN: &str = "mesh.agora";
@@ -63,4 +65,14 @@ pub(crate) fn overloaded(workload: &str, method: &str) -> Status {
         format!("There are too many calls to `{workload}` at once. Try again later."),
         &[("workload", workload), ("method", method)],
     )
+}
+
+/// The peer's HTTP layer answered instead of its gRPC: the headers were too long for it, or it is broken.
+pub(crate) fn not_grpc(workload: &str, method: &str, answer: StatusCode) -> Status {
+    let about = [("workload", workload), ("method", method), ("http_status", answer.as_str())];
+    if answer == StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE {
+        let message = format!("The headers of the call are longer than the {MAX_HEADERS} bytes that are read.");
+        return status(Code::ResourceExhausted, "BODY_TOO_LARGE", message, &about);
+    }
+    status(Code::Internal, "INTERNAL", format!("`{workload}` answered HTTP {answer} and no gRPC status."), &about)
 }

@@ -4,6 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use http::Request;
+use http_body_util::Full;
 use rcgen::{BasicConstraints, CertificateParams, IsCa, KeyUsagePurpose, SanType};
 use rustls::{
     ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme,
@@ -20,7 +21,7 @@ use tokio_rustls::TlsConnector;
 use tonic::Code;
 
 use crate::{
-    harness::{Leaf, Mesh, PATIENCE, TRUST_DOMAIN, call, echo, probe, uri},
+    harness::{Leaf, Mesh, PATIENCE, TRUST_DOMAIN, call, call_with, echo, message, probe, request, uri},
     scripted::listen,
 };
 
@@ -78,6 +79,17 @@ async fn plaintext_is_not_answered() {
     let _ = tokio::time::timeout(PATIENCE, stream.read_to_end(&mut heard)).await.expect("the connection stays open");
     // A TLS alert at most: record type 21.
     assert!(heard.is_empty() || heard[0] == 21, "{heard:?}");
+}
+
+#[tokio::test]
+async fn headers_beyond_the_limit_fail_their_own_call_and_no_other() {
+    let mesh = Mesh::new();
+    mesh.serve("probe", echo()).await;
+    let link = mesh.link("order").await;
+    let huge = "x".repeat(100_000);
+    let refused = call_with(&link, request(&probe("Read"), &[("x-huge", &huge)], Full::new(message("x")))).await;
+    assert_eq!(refused.code(), Code::ResourceExhausted, "{:?}", refused.status);
+    assert_eq!(call(&link, &probe("Read")).await.code(), Code::Ok);
 }
 
 #[tokio::test]

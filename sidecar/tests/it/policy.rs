@@ -96,7 +96,7 @@ async fn explain_says_what_the_sidecar_does() {
     let refused = says("user", "ForOrder");
     assert!(refused.contains("refused") && !refused.contains("allowed") && refused.contains(&address), "{refused}");
     assert!(says("order", "ForOrder").contains("order: allowed"));
-    assert!(says("edge", "Read").contains("NoSideEffects"));
+    assert!(says("edge", "Read").contains("NO_SIDE_EFFECTS"));
     assert!(says("edge", "Pay").contains("provably not processed"));
     assert!(says("edge", "Brief").contains("50ms, by its policy"));
     assert!(says("edge", "Nothing").contains("no such RPC"));
