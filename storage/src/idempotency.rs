@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use kit::{Call, Error, Timestamp};
+use kit::{Call, Error, Timestamp, drain::Draining};
 use prost::Message;
 use sha2::{Digest, Sha256};
 
@@ -17,6 +17,7 @@ use crate::{
 
 /// How many old keys one unit removes.
 const SWEEP: i64 = 500;
+const BETWEEN_SWEEPS: Duration = Duration::from_secs(3_600);
 
 /// Who asked for what under which request id.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -270,6 +271,23 @@ pub async fn sweep(db: &Db, until: Timestamp) -> Result<u64, Error> {
         if swept < SWEEP.unsigned_abs() {
             return Ok(removed);
         }
+    }
+}
+
+/// Keeps answered keys for `retention` and sweeps once an hour until the drain.
+pub async fn keep_swept(db: Db, retention: Duration, draining: Draining) {
+    let sweeping = async {
+        loop {
+            match sweep(&db, db.now() - retention).await {
+                Ok(removed) => tracing::debug!(removed, database = db.name(), "old idempotency keys are swept"),
+                Err(error) => tracing::warn!(%error, database = db.name(), "the sweep tries again in an hour"),
+            }
+            db.clock().sleep(BETWEEN_SWEEPS).await;
+        }
+    };
+    tokio::select! {
+        () = draining.wait() => {}
+        () = sweeping => {}
     }
 }
 

@@ -44,7 +44,9 @@ impl Log {
         let Some(url) = url.strip_prefix("sql:") else {
             return Err(unusable("The URL of the event log must begin with `sql:sqlite:` or `sql:postgres:`."));
         };
-        Ok(Self { db: Db::open_with(url, Options::new("log", clock), schema::LOG).await? })
+        // A process has one relay and a few followers: few connections leave PostgreSQL room for the contexts.
+        let options = Options { pool: 4, ..Options::new("log", clock) };
+        Ok(Self { db: Db::open_with(url, options, schema::LOG).await? })
     }
 
     /// The records of `topic` from offset `from` on, at most `limit`, in order.

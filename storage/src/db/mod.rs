@@ -68,7 +68,7 @@ struct Inner {
 
 enum Engine {
     Sqlite(sqlite::Sqlite),
-    Postgres(postgres::Postgres),
+    Postgres(Box<postgres::Postgres>),
 }
 
 /// What the writer and its callers both need.
@@ -140,7 +140,7 @@ impl Db {
             let path = path.strip_prefix("//").unwrap_or(path);
             Engine::Sqlite(sqlite::Sqlite::open(path, pool, group_limit, shared.clone())?)
         } else if url.starts_with("postgres:") || url.starts_with("postgresql:") {
-            Engine::Postgres(postgres::Postgres::open(url, pool, name).await?)
+            Engine::Postgres(Box::new(postgres::Postgres::open(url, pool, name).await?))
         } else {
             return Err(unusable(format!("The database URL of {name} must begin with `sqlite:` or `postgres:`.")));
         };
