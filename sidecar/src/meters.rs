@@ -1,6 +1,8 @@
 //! What a sidecar counts. The families are made once in a process and shared by every sidecar in it; the counters of each
 //! are looked up once, not for every call.
 
+use std::sync::LazyLock;
+
 use prometheus_client::{
     encoding::EncodeLabelSet,
     metrics::{counter::Counter, family::Family, gauge::Gauge},
@@ -32,8 +34,20 @@ struct Workload {
     workload: String,
 }
 
+/// What the sidecars of this process count together.
+static OF_PROCESS: LazyLock<Metrics> = LazyLock::new(|| {
+    let metrics = Metrics::new();
+    kit::telemetry::register(|registry| metrics.register(registry));
+    metrics
+});
+
 impl Metrics {
-    /// Metrics that start at zero.
+    /// The metrics that this process shows at `/metrics`.
+    pub fn of_process() -> Self {
+        OF_PROCESS.clone()
+    }
+
+    /// Metrics that start at zero and are shown nowhere yet.
     pub fn new() -> Self {
         Self::default()
     }

@@ -28,7 +28,7 @@ pub struct Config {
     pub max_connection_age: Duration,
     /// How long calls may take to finish on a connection that is being closed: 20 s.
     pub drain_limit: Duration,
-    /// Where everything is counted.
+    /// Where everything is counted: with what the process shows.
     pub metrics: Metrics,
 }
 
@@ -43,7 +43,7 @@ impl Config {
             default_timeout: Duration::from_secs(30),
             max_connection_age: Duration::from_secs(60 * 60),
             drain_limit: Duration::from_secs(20),
-            metrics: Metrics::new(),
+            metrics: Metrics::of_process(),
         }
     }
 
