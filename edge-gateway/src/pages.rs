@@ -7,7 +7,7 @@ use http::{HeaderValue, Method as Verb, Request, Response, StatusCode, header};
 use http_body_util::Full;
 use kit::{
     Body,
-    contract::{Access, Contract, Method},
+    contract::{Access, Contract, HttpBinding, Method},
 };
 
 use crate::{binding::Binding, config, docs, openapi, router::Router};
@@ -54,7 +54,7 @@ impl Pages {
             "/.well-known/jwks.json" => (JSON, (self.live.jwks)().into()),
             "/healthz" => (TEXT, Bytes::from_static(b"ok\n")),
             "/readyz" => return Some(self.ready()),
-            "/metrics" => ("text/plain; version=0.0.4; charset=utf-8", (self.live.metrics)().into()),
+            "/metrics" => (kit::telemetry::CONTENT_TYPE, (self.live.metrics)().into()),
             _ => return None,
         };
         Some(page(StatusCode::OK, content, body))
@@ -88,7 +88,7 @@ fn front(contract: &Contract, config: &config::Pages) -> String {
     text += "\n  /docs           every call, to read\n  /openapi.json   the same for programs (OpenAPI 3.1)\n";
     text += "  /healthz /readyz /metrics /.well-known/jwks.json\n";
     text += "  gRPC on this very port, with reflection: grpcurl -plaintext <host:port> list\n\nCalls:\n";
-    let mut calls: Vec<(String, String)> = contract.methods().filter_map(|method| call(method)).collect();
+    let mut calls: Vec<(String, String)> = contract.methods().flat_map(|method| lines(method)).collect();
     calls.sort();
     for (_, line) in calls {
         text += &line;
@@ -96,14 +96,19 @@ fn front(contract: &Contract, config: &config::Pages) -> String {
     text
 }
 
-fn call(method: &Method) -> Option<(String, String)> {
-    let http = method.http.first()?;
-    let who = match method.policy.access {
+/// A line for each route of an RPC, with its path to sort by.
+fn lines(method: &Method) -> Vec<(String, String)> {
+    let policy = &method.policy;
+    let who = match policy.access {
         Access::Public => "anyone".to_owned(),
         Access::Owner => "signed in".to_owned(),
-        Access::Roles => method.policy.roles.join(", "),
-        Access::Services => return None,
+        Access::Roles => policy.roles.join(", "),
+        Access::Services => "services".to_owned(),
     };
     let stream = if method.server_streaming { ", a stream" } else { "" };
-    Some((http.path.clone(), format!("  {:<7}{:<48} {} ({who}{stream})\n", http.verb.as_str(), http.path, method.name)))
+    let line = |http: &HttpBinding| {
+        let (verb, path, name) = (http.verb.as_str(), &http.path, &method.name);
+        (path.clone(), format!("  {verb:<7}{path:<48} {name} ({who}{stream})\n"))
+    };
+    method.http.iter().map(line).collect()
 }

@@ -17,9 +17,10 @@ pub type Route<'r> = (&'r http::Method, &'r Template, &'r Arc<Binding>);
 pub fn document(contract: &Contract, routes: &[Route<'_>], pages: &Pages) -> Value {
     let mut schemas = schema::Schemas::default();
     let mut paths: BTreeMap<String, Map<String, Value>> = BTreeMap::new();
-    let mut ids = BTreeMap::new();
+    let (mut ids, mut known) = (BTreeMap::new(), BTreeMap::new());
     for (verb, template, binding) in routes {
-        let operation = operation::Writer { schemas: &mut schemas, ids: &mut ids, template, binding };
+        let operation =
+            operation::Writer { schemas: &mut schemas, ids: &mut ids, paths: &mut known, template, binding };
         let (path, operation) = operation.write();
         paths.entry(path).or_default().insert(verb.as_str().to_lowercase(), operation);
     }

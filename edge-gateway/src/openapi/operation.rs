@@ -19,6 +19,8 @@ pub struct Writer<'w> {
     pub schemas: &'w mut Schemas,
     /// How often each operation id was given.
     pub ids: &'w mut BTreeMap<String, usize>,
+    /// The path and its parameters, by the path without their names.
+    pub paths: &'w mut BTreeMap<String, (String, Vec<String>)>,
     pub template: &'w Template,
     pub binding: &'w Arc<Binding>,
 }
@@ -82,7 +84,19 @@ impl Writer<'_> {
         if let Some(verb) = &self.template.verb {
             path += &format!(":{verb}");
         }
-        (path, parameters)
+        (self.one_name(path, &mut parameters), parameters)
+    }
+
+    /// OpenAPI does not allow `/users/{id}` next to `/users/{user.id}`: the first names hold for all.
+    fn one_name(&mut self, path: String, parameters: &mut [Value]) -> String {
+        let parts = path.split('{').map(|part| part.split_once('}').map_or(part, |(_, rest)| rest));
+        let shape = parts.collect::<Vec<_>>().join("{}");
+        let names = parameters.iter().filter_map(|parameter| Some(parameter["name"].as_str()?.to_owned())).collect();
+        let (path, names) = self.paths.entry(shape).or_insert((path, names));
+        for (parameter, name) in parameters.iter_mut().zip(names) {
+            parameter["name"] = name.as_str().into();
+        }
+        path.clone()
     }
 
     /// A parameter for each field that neither path nor body holds.

@@ -73,7 +73,9 @@ async fn an_operation_tells_its_parameters_body_and_policy() {
     assert!(create["responses"]["201"].is_object());
     let nested = &document["paths"]["/v1/shelves/rooms/{shelf.name}/things/{id}"]["get"];
     assert_eq!(nested["operationId"], "ThingService_GetThing_2");
-    let patch = &document["paths"]["/v1/things/{thing.id}"]["patch"];
+    // The same path as that of GET, so by the same name.
+    let patch = &document["paths"]["/v1/things/{id}"]["patch"];
+    assert_eq!(patch["parameters"][0]["name"], "id");
     let body = &patch["requestBody"]["content"]["application/json"]["schema"];
     assert_eq!(body["$ref"], "#/components/schemas/test.v1.Thing");
     let watch = &document["paths"]["/v1/things/{id}:watch"]["get"];

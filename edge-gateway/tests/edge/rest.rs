@@ -199,7 +199,7 @@ async fn the_pages_of_the_edge_are_there() {
         ("/.well-known/jwks.json", "application/json", "keys"),
         ("/healthz", "text/plain", "ok"),
         ("/readyz", "text/plain", "ready"),
-        ("/metrics", "text/plain", ""),
+        ("/metrics", "application/openmetrics-text", ""),
     ] {
         let answer = edge.send(&format!("GET {path}"), &[]).await;
         assert_eq!(answer.status, 200, "{path}");
