@@ -5,6 +5,7 @@ use http::{HeaderMap, HeaderValue, Request, Response, Version, header};
 use kit::{Body, Error, call, contract::Contract, guard};
 use tokio::time::timeout_at;
 use tonic::{Status, body::Body as GrpcBody, service::Routes};
+use tonic_reflection::server::Builder;
 use tower::ServiceExt;
 
 use crate::{
@@ -27,7 +28,12 @@ pub fn is_grpc(headers: &HeaderMap) -> bool {
 /// If the descriptors cannot be served.
 pub fn introspection(contract: &Contract) -> Result<Routes, Error> {
     let descriptors = contract.pool().encode_to_vec();
-    let builder = || tonic_reflection::server::Builder::configure().register_encoded_file_descriptor_set(&descriptors);
+    let builder = || {
+        // Whoever asks also finds health, and the details of errors if the contract does not have them itself.
+        [&descriptors, tonic_health::pb::FILE_DESCRIPTOR_SET, tonic_types::pb::FILE_DESCRIPTOR_SET]
+            .into_iter()
+            .fold(Builder::configure(), |builder, set| builder.register_encoded_file_descriptor_set(set))
+    };
     let v1 = builder().build_v1().map_err(Error::internal)?;
     let v1alpha = builder().build_v1alpha().map_err(Error::internal)?;
     let (reporter, health) = tonic_health::server::health_reporter();

@@ -138,9 +138,12 @@ async fn health_and_reflection_speak_for_every_service() {
         let path = format!("/grpc.reflection.{version}.ServerReflection/ServerReflectionInfo");
         let (headers, body) = edge.grpc(&path, b"\x3a\x00", &[]).await;
         assert_eq!(headers["grpc-status"], "0");
-        assert!(String::from_utf8_lossy(&body).contains("test.v1.ThingService"));
+        let listed = String::from_utf8_lossy(&body).into_owned();
+        assert!(listed.contains("test.v1.ThingService") && listed.contains("grpc.health.v1.Health"), "{listed}");
         // file_containing_symbol
         let (_, body) = edge.grpc(&path, b"\x22\x14test.v1.ThingService", &[]).await;
         assert!(String::from_utf8_lossy(&body).contains("test/v1/thing.proto"));
+        let (_, body) = edge.grpc(&path, b"\x22\x14google.rpc.ErrorInfo", &[]).await;
+        assert!(String::from_utf8_lossy(&body).contains("error_details.proto"));
     }
 }
