@@ -159,12 +159,7 @@ impl Key {
             tracing::error!(kid, "a public key is no Ed25519 key: tokens that it signed will be refused");
             return None;
         };
-        Some(Self {
-            kid: kid.clone(),
-            x: x.clone(),
-            expire: *expire,
-            decoding: DecodingKey::from_ed_der(&bytes),
-        })
+        Some(Self { kid: kid.clone(), x: x.clone(), expire: *expire, decoding: DecodingKey::from_ed_der(&bytes) })
     }
 
     fn good_at(&self, now: Timestamp) -> bool {

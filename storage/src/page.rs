@@ -3,7 +3,7 @@
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use hmac::{Hmac, Mac};
-use kit::Error;
+use kit::{Error, Timestamp};
 use sha2::Sha256;
 
 const DEFAULT_PAGE_SIZE: i64 = 50;
@@ -69,6 +69,38 @@ impl Tokens {
                            and order the same from page to page.";
             Error::named("INVALID_PAGE_TOKEN", message).with("field", "page_token")
         })
+    }
+
+    /// Where the next page of a list begins that is sorted by time and id, the newest first: after these sort keys. Those
+    /// for the first page are above all.
+    ///
+    /// # Errors
+    /// See [`Tokens::decode`].
+    pub fn after(&self, token: &str, scope: &str) -> Result<(Timestamp, String), Error> {
+        let first = (Timestamp::from_micros(i64::MAX), String::new());
+        let Some(keys) = self.decode(token, scope)? else { return Ok(first) };
+        match keys.as_slice() {
+            [time, id] => Ok((Timestamp::from_micros(time.parse().map_err(Error::internal)?), id.clone())),
+            _ => Err(Error::internal("a page token of this list has other sort keys")),
+        }
+    }
+
+    /// Cuts off the one row that was read beyond `size`, which says that there is a next page, and makes its token.
+    pub fn cut<T>(
+        &self,
+        mut rows: Vec<T>,
+        size: i64,
+        scope: &str,
+        keys: impl Fn(&T) -> (Timestamp, &String),
+    ) -> (Vec<T>, String) {
+        let size = usize::try_from(size).unwrap_or(usize::MAX);
+        let more = rows.len() > size;
+        rows.truncate(size);
+        let token = rows.last().filter(|_| more).map(|last| {
+            let (time, id) = keys(last);
+            self.encode(scope, &[time.micros().to_string(), id.clone()])
+        });
+        (rows, token.unwrap_or_default())
     }
 
     fn open(&self, token: &str, scope: &str) -> Option<Vec<String>> {
@@ -138,6 +170,17 @@ mod tests {
         for garbage in ["x", "====", "not a token", &"A".repeat(43), &"A".repeat(100_000)] {
             assert!(tokens.decode(garbage, "orders").is_err());
         }
+    }
+
+    #[test]
+    fn a_list_by_time_goes_on_after_the_last_row_that_was_sent() {
+        let tokens = Tokens::new("a secret");
+        let rows = |count: i64| (0..count).map(|n| (Timestamp::from_micros(n), format!("ord_{n}"))).collect::<Vec<_>>();
+        assert_eq!(tokens.cut(rows(2), 2, "orders", |row| (row.0, &row.1)).1, "");
+        let (page, token) = tokens.cut(rows(3), 2, "orders", |row| (row.0, &row.1));
+        assert_eq!(page.len(), 2);
+        assert_eq!(tokens.after(&token, "orders").unwrap(), page[1]);
+        assert!(tokens.after("", "orders").unwrap() > page[1]);
     }
 
     #[test]
