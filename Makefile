@@ -35,7 +35,8 @@ check: tools ## formatting, lints and contracts, without running anything
 	cargo clippy --workspace --all-targets $(TEST_FEATURES) -- -D warnings
 
 bench: ## measure: trades per second, statements and CPU per trade
-	cargo bench --package platform-benches --profile perf
+	cargo build --workspace --profile perf
+	target/perf/trades $(ARGS)
 
 fmt: tools ## format Rust and proto
 	cargo fmt --all

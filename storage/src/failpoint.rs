@@ -1,6 +1,7 @@
 //! Places where a test may kill the process, armed by the environment: `AGORA_FAILPOINT="before-commit=kill"`, or for one
-//! database only `AGORA_FAILPOINT="order/before-commit=kill"`. Without the feature `failpoints` nothing of this is in the
-//! program.
+//! database only `AGORA_FAILPOINT="order/before-commit=kill"`. Or by a file that the
+//! test writes when the time has come: `AGORA_FAILPOINT="@/a/file"`. Without the feature `failpoints` nothing of this is in
+//! the program.
 //!
 //! The points of this crate: `before-commit`, `after-commit` (before the reply), `relay-after-append` (before the facts
 //! leave the outbox), `consumer-before-commit`.
@@ -12,7 +13,13 @@ pub fn hit(point: &str) {
 
     static ARMED: LazyLock<Option<String>> = LazyLock::new(|| std::env::var("AGORA_FAILPOINT").ok());
 
-    if ARMED.as_deref().and_then(|armed| armed.strip_suffix("=kill")) == Some(point) {
+    let Some(armed) = ARMED.as_deref() else { return };
+    let told = match armed.strip_prefix('@') {
+        // A file that is not there arms nothing.
+        Some(file) => std::fs::read_to_string(file).unwrap_or_default(),
+        None => armed.to_owned(),
+    };
+    if told.trim().strip_suffix("=kill") == Some(point) {
         die();
     }
 }

@@ -42,19 +42,24 @@ impl Database {
     /// # Panics
     /// If a server that is installed does not start; with `CI=true`, if none is installed.
     pub async fn postgres() -> Option<Self> {
-        static COUNT: AtomicU32 = AtomicU32::new(1);
-
         let cluster = cluster()?;
-        let name = format!("t{}", COUNT.fetch_add(1, Relaxed));
-        let create = async {
-            let mut connection = PgConnection::connect(&cluster.url("postgres")).await?;
-            sqlx::raw_sql(AssertSqlSafe(format!("CREATE DATABASE {name}"))).execute(&mut connection).await?;
-            connection.close().await
-        };
-        match create.await {
-            Ok(()) => Some(Self { url: cluster.url(&name), _folder: None }),
-            Err(error) => panic!("no database on the PostgreSQL of the tests: {error}"),
+        let name = unique();
+        create(cluster, &name).await;
+        Some(Self { url: cluster.url(&name), _folder: None })
+    }
+
+    /// An empty database for each of these names on this process's PostgreSQL: gives the URL, with `{name}` in place of
+    /// the name. Without PostgreSQL, nothing.
+    ///
+    /// # Panics
+    /// As [`Database::postgres`].
+    pub async fn postgres_each(names: &[&str]) -> Option<String> {
+        let cluster = cluster()?;
+        let prefix = unique();
+        for name in names {
+            create(cluster, &format!("{prefix}_{name}")).await;
         }
+        Some(cluster.url(&format!("{prefix}_{{name}}")))
     }
 
     /// The URL for [`crate::Db::open`].
@@ -70,6 +75,24 @@ impl Database {
     /// Whether this is PostgreSQL.
     pub fn is_postgres(&self) -> bool {
         self.url.starts_with("postgres:")
+    }
+}
+
+/// A name that no other database of this process's server has.
+fn unique() -> String {
+    static COUNT: AtomicU32 = AtomicU32::new(1);
+
+    format!("t{}", COUNT.fetch_add(1, Relaxed))
+}
+
+async fn create(cluster: &Cluster, name: &str) {
+    let create = async {
+        let mut connection = PgConnection::connect(&cluster.url("postgres")).await?;
+        sqlx::raw_sql(AssertSqlSafe(format!("CREATE DATABASE {name}"))).execute(&mut connection).await?;
+        connection.close().await
+    };
+    if let Err(error) = create.await {
+        panic!("no database on the PostgreSQL of the tests: {error}");
     }
 }
 

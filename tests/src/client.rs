@@ -196,8 +196,7 @@ impl Client {
             Protocol::Rest => self.watch_rest(&method, &request).await,
             Protocol::Grpc => {
                 let message = self.grpc_request(encode(&method.input, &request));
-                let reply =
-                    self.ready().await.server_streaming(message, path(&method), Raw).await.map_err(status)?;
+                let reply = self.ready().await.server_streaming(message, path(&method), Raw).await.map_err(status)?;
                 let output = method.output.clone();
                 let stream = reply.into_inner();
                 Ok(stream.map(move |item| item.map(|bytes| decode(&output, &bytes)).map_err(status)).boxed())
@@ -207,10 +206,8 @@ impl Client {
 
     async fn watch_rest(&self, method: &Method, request: &Value) -> Result<BoxStream<'static, Answer>, Refused> {
         let (verb, target, body) = bind(method, request);
-        let response = self
-            .send(verb, &target, body, &[("accept", "text/event-stream")])
-            .await
-            .expect("the edge answers");
+        let response =
+            self.send(verb, &target, body, &[("accept", "text/event-stream")]).await.expect("the edge answers");
         let status = response.status().as_u16();
         if status != 200 {
             let bytes = response.into_body().collect().await.expect("a body").to_bytes();
@@ -237,8 +234,7 @@ fn events(body: hyper::body::Incoming) -> impl futures::Stream<Item = Answer> + 
                     continue;
                 }
                 let value: Value = serde_json::from_str(&data).expect("an event is JSON");
-                let answer =
-                    if lines("event:").contains(&"error") { Err(refused(&value, 0)) } else { Ok(value) };
+                let answer = if lines("event:").contains(&"error") { Err(refused(&value, 0)) } else { Ok(value) };
                 return Some((answer, (chunks, text)));
             }
             let chunk = chunks.next().await?.ok()?;
@@ -252,7 +248,9 @@ fn bind(method: &Method, request: &Value) -> (Verb, String, Option<Value>) {
     let binding = method
         .http
         .iter()
-        .find(|binding| variables(&binding.path).all(|name| lookup(request, &name).is_some_and(|text| !text.is_empty())))
+        .find(|binding| {
+            variables(&binding.path).all(|name| lookup(request, &name).is_some_and(|text| !text.is_empty()))
+        })
         .unwrap_or_else(|| panic!("{}: no route takes {request}", method.path));
     let mut rest = request.clone();
     let mut target = binding.path.clone();
@@ -285,7 +283,8 @@ fn lookup(value: &Value, dotted: &str) -> Option<String> {
 
 fn forget(value: &mut Value, dotted: &str) {
     let (parents, leaf) = dotted.rsplit_once('.').unwrap_or(("", dotted));
-    let parent = parents.split('.').filter(|name| !name.is_empty()).try_fold(value, |value, name| value.get_mut(camel(name)));
+    let parent =
+        parents.split('.').filter(|name| !name.is_empty()).try_fold(value, |value, name| value.get_mut(camel(name)));
     if let Some(fields) = parent.and_then(Value::as_object_mut) {
         fields.remove(&camel(leaf));
     }
@@ -365,7 +364,7 @@ fn refused(body: &Value, http_status: u16) -> Refused {
 }
 
 /// `FailedPrecondition` as `FAILED_PRECONDITION`.
-fn screaming(code: tonic::Code) -> String {
+pub fn screaming(code: tonic::Code) -> String {
     if code == tonic::Code::Ok {
         return "OK".into();
     }
@@ -383,7 +382,13 @@ fn status(status: tonic::Status) -> Refused {
     let code = status.code();
     let error = kit::Error::from(status.clone());
     let metadata = error.all_metadata().iter().map(|(k, v)| (k.clone(), json!(v))).collect();
-    Refused { reason: error.reason().to_owned(), code, message: status.message().to_owned(), http_status: None, metadata }
+    Refused {
+        reason: error.reason().to_owned(),
+        code,
+        message: status.message().to_owned(),
+        http_status: None,
+        metadata,
+    }
 }
 
 /// Passes message bytes through.

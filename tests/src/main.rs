@@ -1,1 +1,16 @@
+//! The whole platform, driven from outside over its edge.
+
 mod client;
+mod contract;
+mod crashes;
+mod doors;
+mod foreign;
+mod journeys;
+mod lifetimes;
+mod people;
+mod platform;
+mod readme;
+mod refusals;
+mod repeats;
+mod roles;
+mod shapes;

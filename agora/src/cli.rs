@@ -1,0 +1,108 @@
+//! What can be typed after `agora`. Every service of the table is a command.
+
+use anyhow::{Context, Result};
+use clap::{Args, Command, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
+use kit::{contract::Contract, telemetry};
+
+use crate::{
+    migrate::{self, Migrate},
+    role::{self, CaRole, EdgeRole, Role},
+    routes,
+    services::{self, SERVICES},
+    settings::Platform,
+    up::{self, Up},
+};
+
+/// An order-processing and trading platform: typed contracts, REST and gRPC, mTLS between services.
+#[derive(Parser)]
+#[command(name = "agora", version, about, subcommand_required = true, arg_required_else_help = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Verb,
+}
+
+#[derive(Subcommand)]
+enum Verb {
+    /// Runs the whole platform in this process
+    Up(Box<Up>),
+    /// Runs the edge in a process of its own
+    Edge(Box<EdgeRole>),
+    /// Runs the certificate authority of the mesh in a process of its own
+    Ca(Box<CaRole>),
+    /// Brings every database up to date and ends
+    Migrate(Box<Migrate>),
+    /// Lists every route with its RPC and its policy
+    Routes(Routes),
+}
+
+#[derive(Args)]
+struct Routes {
+    /// How to print them
+    #[arg(long, value_enum, default_value = "table")]
+    output: Listing,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum Listing {
+    Table,
+    Json,
+}
+
+/// Reads the command line and carries it out.
+///
+/// # Errors
+/// One sentence for the person who typed it.
+pub fn run() -> Result<()> {
+    let matches = command().get_matches();
+    if let Some((name, arguments)) = matches.subcommand()
+        && let Some(service) = services::find(name)
+    {
+        let role = Role::from_arg_matches(arguments).unwrap_or_else(|error| error.exit());
+        return block_on(role.platform.clone(), service.name, role::run(service, role));
+    }
+    match Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit()).command {
+        Verb::Up(up) => block_on(up.platform.clone(), "agora", up::run(*up)),
+        Verb::Edge(edge) => block_on(edge.role.platform.clone(), "edge", role::run_edge(*edge)),
+        Verb::Ca(ca) => block_on(ca.platform.clone(), "ca", role::run_ca(*ca)),
+        Verb::Migrate(migrate) => block_on(migrate.platform.clone(), "migrate", migrate::run(*migrate)),
+        Verb::Routes(Routes { output }) => print_routes(output),
+    }
+}
+
+/// The command with a subcommand for every service.
+pub fn command() -> Command {
+    SERVICES.iter().fold(Cli::command(), |command, service| {
+        let about = format!("Runs {} in a process of its own: {}", service.name, lower_first(service.about));
+        command.subcommand(Role::augment_args(Command::new(service.name).about(about)))
+    })
+}
+
+fn print_routes(output: Listing) -> Result<()> {
+    let contract = Contract::parse(contracts::DESCRIPTORS).context("the contract is broken")?;
+    match output {
+        Listing::Table => print!("{}", routes::table(&contract)),
+        Listing::Json => println!("{:#}", routes::json(&contract)),
+    }
+    Ok(())
+}
+
+fn block_on(platform: Platform, name: &str, work: impl Future<Output = Result<()>>) -> Result<()> {
+    // One provider for the whole process, before the first handshake. A second call would only find it installed.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("no threads")?;
+    runtime.block_on(async {
+        let _telemetry = telemetry::init(&telemetry::Options {
+            service: name.to_owned(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            filter: platform.logs.log.clone(),
+            format: platform.logs.log_format,
+            otlp_endpoint: platform.logs.otlp_endpoint.clone(),
+        })?;
+        work.await
+    })
+}
+
+fn lower_first(text: &str) -> String {
+    let mut letters = text.chars();
+    letters.next().map(|first| first.to_lowercase().chain(letters).collect()).unwrap_or_default()
+}

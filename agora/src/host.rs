@@ -1,0 +1,154 @@
+//! What every process of the platform has, whether it runs one service or all of them.
+
+use std::{sync::Arc, time::Duration};
+
+use anyhow::{Context, Result};
+use kit::{
+    Clock,
+    auth::{Keyring, Verifier},
+    contract::{self, Contract},
+    drain::{Drain, Draining},
+    link::{Link, Links},
+    server::App,
+};
+use storage::{Db, Log, Options};
+use tokio::task::JoinSet;
+
+use crate::{
+    keys, metrics,
+    services::{Parts, Service},
+    settings::Platform,
+};
+
+/// Who issues access tokens, and for whom.
+pub const ISSUER: &str = "https://agora.local";
+
+/// A process of the platform.
+pub struct Host {
+    /// Its settings.
+    pub platform: Platform,
+    /// Its clock.
+    pub clock: Clock,
+    /// The contract it serves.
+    pub contract: Arc<Contract>,
+    /// Verifies the tokens of callers.
+    pub verifier: Verifier,
+    /// Ends it.
+    pub drain: Drain,
+    keyring: Keyring,
+    tasks: JoinSet<()>,
+    databases: Vec<Db>,
+}
+
+impl Host {
+    /// Reads the contract and prepares the process. Nothing runs yet.
+    ///
+    /// # Errors
+    /// If the contract cannot be enforced, or the data folder cannot be made.
+    pub fn new(platform: Platform, clock: Clock) -> Result<Self> {
+        let contract = Arc::new(Contract::parse(contracts::DESCRIPTORS).context("the contract is broken")?);
+        contract::install(contract.clone());
+        std::fs::create_dir_all(&platform.data_dir)
+            .with_context(|| format!("the data folder {} cannot be made", platform.data_dir.display()))?;
+        let keyring = Keyring::new(clock.clone());
+        let verifier = Verifier::new(keyring.clone(), clock.clone(), ISSUER, ISSUER);
+        let (drain, _) = Drain::new();
+        let (tasks, databases) = (JoinSet::new(), Vec::new());
+        Ok(Self { platform, clock, contract, verifier, drain, keyring, tasks, databases })
+    }
+
+    /// Sees the end of this process.
+    pub fn draining(&self) -> Draining {
+        self.drain.draining()
+    }
+
+    /// The databases of the services that run here.
+    pub fn databases(&self) -> &[Db] {
+        &self.databases
+    }
+
+    /// Runs `work` until it ends, at the latest when the process has drained.
+    pub fn spawn(&mut self, work: impl Future<Output = ()> + Send + 'static) {
+        self.tasks.spawn(work);
+    }
+
+    /// Opens the database of a service and brings it up to date.
+    ///
+    /// # Errors
+    /// One sentence: no server, a wrong URL, a database of a newer version.
+    pub async fn open(&self, service: &Service) -> Result<Db> {
+        let options = Options {
+            group_limit: self.platform.group_limit,
+            migrations: service.migrations,
+            ..Options::new(service.name, self.clock.clone())
+        };
+        let url = self.platform.database_of(service.name);
+        Db::open(&url, options).await.map_err(sentence)
+    }
+
+    /// Starts a service whose calls leave by `way_out`, with its relay and its background work.
+    ///
+    /// # Errors
+    /// If its database, the log, or the service itself cannot be opened.
+    pub async fn start(&mut self, service: &'static Service, way_out: &Link) -> Result<App> {
+        let db = self.open(service).await?;
+        metrics::show(db.clone());
+        self.databases.push(db.clone());
+        let log = Log::open(&self.platform.events_url(), self.clock.clone()).await.map_err(sentence)?;
+        let links = service.calls.iter().fold(Links::new(), |links, callee| links.add(callee, way_out.clone()));
+        let parts = Parts { db: db.clone(), links, platform: self.platform.clone(), clock: self.clock.clone() };
+        let started = (service.start)(parts).await.map_err(sentence)?;
+        self.spawn(storage::relay::run(db, log.clone(), self.draining()));
+        self.spawn((started.run)(log, self.draining()));
+        App::new(service.name, self.contract.clone(), contracts::DESCRIPTORS, self.verifier.clone(), started.routes)
+            .map_err(sentence)
+    }
+
+    /// Follows auth for keys and revocations.
+    pub fn follow_auth(&mut self, workload: &str, way_out: Link) {
+        let follower = keys::follow(workload.to_owned(), way_out, self.keyring.clone(), self.draining());
+        self.spawn(follower);
+    }
+
+    /// Whether tokens can be verified.
+    pub fn ready(&self) -> impl Fn() -> bool + Send + Sync + Clone + 'static {
+        let keyring = self.keyring.clone();
+        move || keyring.ready()
+    }
+
+    /// Waits until tokens can be verified.
+    ///
+    /// # Errors
+    /// If auth stays silent for `limit`.
+    pub async fn wait_ready(&self, limit: Duration) -> Result<()> {
+        let (ready, deadline) = (self.ready(), tokio::time::Instant::now() + limit);
+        while !ready() {
+            anyhow::ensure!(tokio::time::Instant::now() < deadline, "auth told no signing key within {limit:?}");
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        Ok(())
+    }
+
+    /// Waits for the signal to end, then until everything that is under way has finished, at most the drain limit.
+    pub async fn run_until_drained(mut self) {
+        self.draining().wait().await;
+        let limit = self.platform.lifetimes.drain_limit;
+        let finished = async {
+            while let Some(ended) = self.tasks.join_next().await {
+                if let Err(error) = ended
+                    && error.is_panic()
+                {
+                    tracing::error!(%error, "background work panicked");
+                }
+            }
+        };
+        if tokio::time::timeout(limit, finished).await.is_err() {
+            tracing::warn!(limit_s = limit.as_secs(), "some work did not finish in time");
+        }
+    }
+}
+
+/// An error for the person who started the process: its sentence.
+pub fn sentence(error: impl Into<kit::Error>) -> anyhow::Error {
+    anyhow::anyhow!(error.into().message().to_owned())
+}

@@ -1,0 +1,148 @@
+//! Every port of the platform is tried: nothing without a certificate of our authority speaks as a service.
+
+use std::{
+    collections::BTreeSet,
+    io::{Read, Write},
+    net::{SocketAddr, TcpStream},
+    sync::Arc,
+    time::Duration,
+};
+
+use anyhow::{Context, Result};
+use http::Request;
+use kit::Body;
+use serde_json::json;
+use sidecar::{Config, Endpoints, Identity, JoinTokens, LocalCa, Sidecar, Source, token_path};
+use tower::ServiceExt;
+
+use crate::{
+    client::Protocol,
+    people::Person,
+    platform::{Platform, Shape},
+};
+
+const PATIENCE: Duration = Duration::from_secs(5);
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_port_but_the_edge_speaks_to_someone_without_a_certificate() -> Result<()> {
+    let platform = Platform::start(Shape::Meshed).await?;
+    let edge: SocketAddr = platform.address.parse()?;
+    let listening = listening_ports(&[platform.process_id()])?;
+    assert!(listening.contains(&edge.port()));
+    assert_eq!(listening.len(), 1 + platform.sidecars.len(), "the edge and the sidecars, nothing else: {listening:?}");
+    for port in listening.iter().filter(|port| **port != edge.port()) {
+        let mut stream = TcpStream::connect(("127.0.0.1", *port))?;
+        stream.set_read_timeout(Some(PATIENCE))?;
+        stream.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0")?;
+        let mut heard = Vec::new();
+        // A reset is as good an answer as an alert.
+        let _ = stream.read_to_end(&mut heard);
+        assert!(heard.is_empty() || heard[0] == 0x15, "port {port} answers plaintext with {heard:?}");
+    }
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_certificate_of_another_authority_opens_nothing() -> Result<()> {
+    let platform = Platform::start(Shape::Meshed).await?;
+    let stranger = Source::Local(Arc::new(LocalCa::new("agora.local", Duration::from_secs(600))?));
+    let answer = call_as(&platform, "order", stranger, "/agora.ledger.v1.LedgerService/PostTransaction").await?;
+    assert_eq!(answer, "UNAVAILABLE");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_service_with_its_own_certificate_may_only_call_what_names_it() -> Result<()> {
+    let platform = Platform::start(Shape::Roles).await?;
+    let folder = platform.data.join("ca");
+    let ca = platform.setting("AGORA_CA").context("the address of the authority")?;
+    let joined = |workload: &str| -> Result<Source> {
+        let client = sidecar::CaClient::new(ca, "agora.local", &folder.join("ca.pem"), &token_path(&folder, workload))?;
+        Ok(Source::Remote(Arc::new(client)))
+    };
+    // The token of catalog gives the identity of catalog, and no other.
+    let wrong = Identity::obtain("order", joined("catalog")?).await;
+    assert!(wrong.is_err(), "the join token of catalog gave the identity of order");
+    let post = "/agora.ledger.v1.LedgerService/PostTransaction";
+    assert_eq!(call_as(&platform, "catalog", joined("catalog")?, post).await?, "PERMISSION_DENIED");
+    let authenticate = "/agora.user.v1.UserService/Authenticate";
+    assert_eq!(call_as(&platform, "catalog", joined("catalog")?, authenticate).await?, "PERMISSION_DENIED");
+    // Whom the contract names gets as far as the validation of an empty request.
+    assert_eq!(call_as(&platform, "auth", joined("auth")?, authenticate).await?, "INVALID_ARGUMENT");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_header_of_a_client_is_believed_as_identity() -> Result<()> {
+    let platform = Platform::start(Shape::Direct).await?;
+    let client = platform.client(Protocol::Rest)?;
+    let admin = Person::admin(&client).await?;
+    let forged = "By=spiffe://agora.local/ns/default/sa/ledger;URI=spiffe://agora.local/ns/default/sa/ledger";
+    let headers = [
+        ("x-forwarded-client-cert", forged),
+        ("grpc-metadata-x-forwarded-client-cert", forged),
+        ("grpc-metadata-authorization", "Bearer x"),
+        ("x-agora-user", admin.id.as_str()),
+    ];
+    let settle = "/api/v1/balance/withdrawals/wdl_01h455vb4pex5vsknk084sn02q:settle";
+    let body = json!({"outcome": "OUTCOME_PAID"});
+    let (status, _) = client.http_request(http::Method::POST, settle, Some(body), &headers).await?;
+    assert_eq!(status, 401);
+    Ok(())
+}
+
+/// Calls an RPC with an empty request as a workload of `source`, past the edge. Gives the name of the code.
+async fn call_as(platform: &Platform, workload: &str, source: Source, path: &str) -> Result<String> {
+    let endpoints = Endpoints::new();
+    for (name, address) in &platform.sidecars {
+        endpoints.set(name, [address.clone()]);
+    }
+    let identity = Identity::obtain(workload, source).await?;
+    let sidecar = Sidecar::new(Config::new("127.0.0.1:0".parse()?, endpoints), identity, platform.contract.clone())?;
+    let request = Request::post(format!("http://x{path}"))
+        .header("content-type", "application/grpc")
+        .header("te", "trailers")
+        .header("grpc-timeout", "5S")
+        .body(Body::new(http_body_util::Full::new(bytes::Bytes::from_static(&[0; 5]))))?;
+    let response = sidecar.outbound().link().oneshot(request).await?;
+    let status = tonic::Status::from_header_map(response.headers()).context("no status")?;
+    Ok(crate::client::screaming(status.code()))
+}
+
+/// The TCP ports on which these processes listen, as the kernel says.
+fn listening_ports(processes: &[u32]) -> Result<BTreeSet<u16>> {
+    let mut sockets = BTreeSet::new();
+    for process in processes {
+        for entry in std::fs::read_dir(format!("/proc/{process}/fd"))? {
+            let Ok(target) = std::fs::read_link(entry?.path()) else { continue };
+            if let Some(inode) = target.to_string_lossy().strip_prefix("socket:[") {
+                sockets.insert(inode.trim_end_matches(']').to_owned());
+            }
+        }
+    }
+    let mut ports = BTreeSet::new();
+    for table in ["/proc/net/tcp", "/proc/net/tcp6"] {
+        for line in std::fs::read_to_string(table)?.lines().skip(1) {
+            let fields: Vec<&str> = line.split_whitespace().collect();
+            let (Some(local), Some(&"0A"), Some(inode)) = (fields.get(1), fields.get(3), fields.get(9)) else {
+                continue;
+            };
+            if sockets.contains(*inode)
+                && let Some((_, port)) = local.rsplit_once(':')
+            {
+                ports.insert(u16::from_str_radix(port, 16)?);
+            }
+        }
+    }
+    Ok(ports)
+}
+
+#[test]
+fn join_tokens_are_for_their_owner_alone() -> Result<()> {
+    use std::os::unix::fs::PermissionsExt;
+    let folder = tempfile::tempdir()?;
+    JoinTokens::open(folder.path(), "agora.local", &["order"])?;
+    let mode = std::fs::metadata(token_path(folder.path(), "order"))?.permissions().mode();
+    assert_eq!(mode & 0o777, 0o600);
+    Ok(())
+}

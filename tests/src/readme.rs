@@ -1,0 +1,40 @@
+//! The calls of the README, executed word for word but for the port.
+
+use std::process::Command;
+
+use anyhow::{Context, Result, ensure};
+
+use crate::platform::{Platform, Shape};
+
+/// The code blocks of a language, in order.
+fn blocks(readme: &str, language: &str) -> Vec<String> {
+    readme
+        .split("```")
+        .skip(1)
+        .step_by(2)
+        .filter_map(|block| block.strip_prefix(language)?.strip_prefix('\n'))
+        .map(str::to_owned)
+        .collect()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_calls_of_the_readme_work_as_they_stand() -> Result<()> {
+    let root = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
+    let readme = std::fs::read_to_string(format!("{root}/README.md"))?;
+    let script = blocks(&readme, "sh").join("\n");
+    ensure!(script.contains("curl") && script.contains("grpcurl"), "the README shows no calls");
+    let platform = Platform::start(Shape::Meshed).await?;
+    let port = platform.address.rsplit_once(':').context("a port")?.1;
+    // `-e` stops at the first call that fails; curl fails on an HTTP error.
+    let script = format!(
+        "set -euo pipefail\nPATH={root}/.tools/bin:$PATH\ncurl() {{ command curl --fail-with-body --silent --show-error --max-time 20 \"$@\"; }}\n{}",
+        script.replace("localhost:8080", &format!("127.0.0.1:{port}"))
+    );
+    let output = Command::new("bash").arg("-c").arg(&script).output()?;
+    let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    ensure!(output.status.success(), "{out}\n{err}");
+    for shown in ["STATE_FULFILLED", "marketValue", "STATE_HELD", "\"tickers\"", "agora.order.v1.OrderService"] {
+        ensure!(out.contains(shown), "`{shown}` is not in:\n{out}\n{err}");
+    }
+    Ok(())
+}

@@ -1,0 +1,35 @@
+//! The same journeys and refusals on every shape of the platform, over REST and over gRPC.
+
+use anyhow::Result;
+
+use crate::{
+    client::Protocol,
+    journeys,
+    platform::{Platform, Shape},
+    refusals,
+};
+
+async fn everything_holds(shape: Shape) -> Result<()> {
+    let platform = Platform::start(shape).await?;
+    for protocol in [Protocol::Rest, Protocol::Grpc] {
+        let client = platform.client(protocol)?;
+        journeys::all(&client).await?;
+        refusals::all(&client).await?;
+    }
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn everything_holds_in_one_process_with_sidecars() -> Result<()> {
+    everything_holds(Shape::Meshed).await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn everything_holds_in_one_process_without_sidecars() -> Result<()> {
+    everything_holds(Shape::Direct).await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn everything_holds_with_a_process_per_role_on_postgresql() -> Result<()> {
+    everything_holds(Shape::Roles).await
+}
