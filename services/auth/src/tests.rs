@@ -2,14 +2,17 @@
 
 mod house;
 
-use contracts::auth::v1::{auth_service_server::AuthService, *};
+use contracts::{
+    auth::v1::{auth_service_server::AuthService, *},
+    user::v1::{PasswordChanged, UserEvent, user_event},
+};
 use futures::StreamExt;
 use kit::{config::Secret, drain::Drain};
-use storage::testing::each_database;
+use storage::{Fact, Log, relay, testing::each_database};
 use tonic::Request;
 
 pub use self::house::install_contract;
-use self::house::{ALICE, BOB, House, RIGHT, SECOND, as_session, login, reason};
+use self::house::{ALICE, BOB, House, RIGHT, SECOND, as_session, login, reason, told};
 use crate::{Settings, store};
 
 #[tokio::test]
@@ -258,6 +261,36 @@ async fn a_follower_hears_what_another_replica_did_and_its_stream_ends_on_drain(
         drain.start();
         while next().await.is_some() {}
         looking.await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_changed_password_travels_from_an_outbox_over_the_log_to_every_follower() {
+    for database in each_database().await {
+        let house = House::new(database.url()).await;
+        let tokens = house.login(RIGHT).await.unwrap();
+        house.clock.advance(SECOND);
+        let log = Log::open(&database.log_url(), house.clock.clone()).await.unwrap();
+        let db = house.service.0.db.clone();
+        let fact = UserEvent {
+            user_id: ALICE.to_owned(),
+            event: Some(user_event::Event::PasswordChanged(PasswordChanged {})),
+        };
+        let published = db.write(async |unit| unit.fact(&Fact { aggregate: ALICE, sequence: 1, message: &fact })).await;
+        published.unwrap();
+
+        let (drain, draining) = Drain::new();
+        let relay = tokio::spawn(relay::run(db, log.clone(), draining.clone()));
+        let running = tokio::spawn(house.service.clone().run(log, draining));
+        let mut words = house.follow();
+        while house.verdict(&tokens) == "good" {
+            let word = tokio::time::timeout(SECOND * 30, words.next()).await.unwrap();
+            house.keyring.apply(told(word.unwrap().unwrap()));
+        }
+        assert_eq!(house.verdict(&tokens), "TOKEN_REVOKED");
+        drain.start();
+        relay.await.unwrap();
+        running.await.unwrap();
     }
 }
 

@@ -149,7 +149,7 @@ pub async fn as_session<T>(
 }
 
 /// The bulletin as a keyring takes it in.
-fn told(word: WatchKeysAndRevocationsResponse) -> KeysAndRevocations {
+pub fn told(word: WatchKeysAndRevocationsResponse) -> KeysAndRevocations {
     let time = |time: Option<_>| time.as_ref().map(Timestamp::from_proto);
     let revoked = |ended: Revocation| (ended.session_id, time(ended.expire_time).unwrap());
     KeysAndRevocations {
