@@ -23,6 +23,9 @@ use crate::{
 /// Who issues access tokens, and for whom.
 pub const ISSUER: &str = "https://agora.local";
 
+/// How long a request may be repeated under its key: whoever moves money may retry for a week.
+const KEYS_KEPT: Duration = Duration::from_secs(7 * 24 * 60 * 60);
+
 /// A process of the platform.
 pub struct Host {
     /// Its settings.
@@ -98,6 +101,7 @@ impl Host {
         let links = service.calls.iter().fold(Links::new(), |links, callee| links.add(callee, way_out.clone()));
         let parts = Parts { db: db.clone(), links, platform: self.platform.clone(), clock: self.clock.clone() };
         let started = (service.start)(parts).await.map_err(sentence)?;
+        self.spawn(storage::idempotency::keep_swept(db.clone(), KEYS_KEPT, self.draining()));
         self.spawn(storage::relay::run(db, log.clone(), self.draining()));
         self.spawn((started.run)(log, self.draining()));
         App::new(service.name, self.contract.clone(), contracts::DESCRIPTORS, self.verifier.clone(), started.routes)
