@@ -1,6 +1,10 @@
 //! `agora <role>`: one service, the edge or the certificate authority in a process of its own, as a pod would run it.
 
-use std::sync::Arc;
+use std::{
+    path::Path,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use anyhow::{Context, Result};
 use clap::Args;
@@ -14,6 +18,9 @@ use crate::{
     services::{SERVICES, Service},
     settings::{EdgeSettings, Mesh, Platform, TRUST_DOMAIN},
 };
+
+/// How long a role waits for the certificate authority to come up.
+const AUTHORITY_PATIENCE: Duration = Duration::from_secs(30);
 
 /// What a service of its own can be told.
 #[derive(Args, Clone, Debug)]
@@ -112,10 +119,27 @@ fn host(role: &Role) -> Result<Host> {
     Host::new(role.platform.clone(), Clock::system())
 }
 
+/// Waits for the files of an authority that is started at the same time as we are.
+async fn wait_for(files: &[&Path]) -> Result<()> {
+    let deadline = Instant::now() + AUTHORITY_PATIENCE;
+    for file in files {
+        while !file.exists() {
+            anyhow::ensure!(
+                Instant::now() < deadline,
+                "{} is not there: start `agora ca` first, or say with --ca-dir where its folder is",
+                file.display()
+            );
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+    Ok(())
+}
+
 /// Obtains the identity of `workload` and prepares its sidecar.
 async fn join(host: &Host, workload: &str, role: &Role) -> Result<Sidecar> {
     let folder = role.mesh.ca_dir.clone().unwrap_or_else(|| role.platform.data_dir.join("ca"));
     let (root, token) = (folder.join("ca.pem"), token_path(&folder, workload));
+    wait_for(&[&root, &token]).await?;
     let client = CaClient::new(&role.mesh.ca, TRUST_DOMAIN, &root, &token)?;
     let identity = Identity::obtain(workload, Source::Remote(Arc::new(client))).await?;
     let endpoints = Endpoints::new();

@@ -85,7 +85,8 @@ async fn busy(person: &Person, number: usize) {
             }
         };
         if let Err(refusal) = answer {
-            let known = ["INSUFFICIENT_FUNDS", "SERIALIZATION_FAILURE"];
+            // On a slow machine time may run out: what was asked for then happens once, or not at all.
+            let known = ["INSUFFICIENT_FUNDS", "SERIALIZATION_FAILURE", "DEADLINE_EXCEEDED"];
             assert!(known.contains(&refusal.reason.as_str()), "{refusal}");
         }
     }

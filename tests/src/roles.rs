@@ -36,31 +36,40 @@ pub async fn start(data: &Path, settings: &[(&str, &str)]) -> Result<Platform> {
         processes.push(spawn(name, &mut command, settings)?);
         Ok(())
     };
+    let mut pages = Vec::new();
     role("ca", &[])?;
     for service in SERVICES {
         let (database, inbound) = (databases[service.name].as_str(), sidecars[service.name].as_str());
-        let more = [("AGORA_DATABASE", database), ("AGORA_INBOUND", inbound), ("AGORA_ADMIN", "127.0.0.1:0")];
+        let admin = format!("127.0.0.1:{}", free_port()?);
+        let more = [("AGORA_DATABASE", database), ("AGORA_INBOUND", inbound), ("AGORA_ADMIN", admin.as_str())];
         role(service.name, &more)?;
+        pages.push(format!("http://{admin}/readyz"));
     }
     let port = free_port()?.to_string();
     role("edge", &[("AGORA_PORT", &port), ("AGORA_ADMIN", "127.0.0.1:0"), ("AGORA_INBOUND", "127.0.0.1:0")])?;
 
     let address = format!("127.0.0.1:{port}");
-    wait_ready(&address, &mut processes).await;
+    pages.push(format!("http://{address}/readyz"));
+    wait_ready(&pages, &mut processes).await;
     let settings = shared.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
     Platform::of(address, sidecars, data, processes, settings)
 }
 
-async fn wait_ready(address: &str, processes: &mut [Process]) {
+/// Every role says that it is ready.
+async fn wait_ready(pages: &[String], processes: &mut [Process]) {
     let http: Http<_, http_body_util::Empty<bytes::Bytes>> = Http::builder(TokioExecutor::new()).build_http();
-    let target: http::Uri = format!("http://{address}/api/v1/tickers/BTC").parse().expect("a URL");
-    eventually("the edge answers with a price", async || {
+    eventually("every role is ready", async || {
         for process in processes.iter_mut() {
             let ended = process.wait(std::time::Duration::ZERO).ok();
             assert!(ended.is_none(), "{} ended: {ended:?}", process.name);
         }
-        let reply = http.get(target.clone()).await.ok()?;
-        (reply.status() == 200).then_some(())
+        for page in pages {
+            let reply = http.get(page.parse().expect("a URL")).await.ok()?;
+            if reply.status() != 200 {
+                return None;
+            }
+        }
+        Some(())
     })
     .await;
 }

@@ -54,8 +54,8 @@ pub async fn products(session: &mut Session, category: &str, after: &str, limit:
     rows.iter().map(read_product).collect()
 }
 
-/// At most `limit` products that have every word of a query, at least as the beginning of a word. First that whose unit
-/// is the query, then units and names that begin with it, then names that have it, then the others.
+/// At most `limit` products that have every word of a query, at least as the beginning of a word. First those whose
+/// unit or name is the query, then units and names that begin with it, then names that have it, then the others.
 ///
 /// # Errors
 /// See [`units`].
@@ -65,10 +65,11 @@ pub async fn search(session: &mut Session, query: &Query, limit: i64) -> Result<
                WHERE p.words LIKE $3 AND p.words LIKE $4 AND p.words LIKE $5 AND p.words LIKE $6
                  AND p.words LIKE $7 AND p.words LIKE $8 AND p.words LIKE $9 AND p.words LIKE $10
                ORDER BY CASE WHEN LOWER(p.unit) = $1 THEN 0
-                             WHEN LOWER(p.unit) LIKE $1 || '%' THEN 1
-                             WHEN LOWER(p.name) LIKE $1 || '%' THEN 2
-                             WHEN LOWER(p.name) LIKE '% ' || $1 || '%' THEN 3
-                             ELSE 4 END, p.unit LIMIT $2";
+                             WHEN LOWER(p.name) = $1 THEN 1
+                             WHEN LOWER(p.unit) LIKE $1 || '%' THEN 2
+                             WHEN LOWER(p.name) LIKE $1 || '%' THEN 3
+                             WHEN LOWER(p.name) LIKE '% ' || $1 || '%' THEN 4
+                             ELSE 5 END, p.unit LIMIT $2";
     let mut binds = vec![query.text().into(), limit.into()];
     binds.extend(query.patterns().into_iter().map(Into::into));
     session.rows(sql, &binds).await?.iter().map(read_product).collect()
