@@ -175,7 +175,7 @@ impl Desk {
             async move {
                 Ok::<_, Infallible>(match answer {
                     Ok(()) => desk.pass(request, forwarded).await,
-                    Err(refusal) => refusal,
+                    Err(refusal) => *refusal,
                 })
             }
         });
@@ -205,7 +205,7 @@ impl Desk {
     }
 
     /// Whether this peer may make this call.
-    fn check(&self, request: &Request<Incoming>, peer: &str) -> Result<(), Response<Body>> {
+    fn check(&self, request: &Request<Incoming>, peer: &str) -> Result<(), Box<Response<Body>>> {
         let path = request.uri().path();
         if is_infrastructure(path) {
             return Ok(());
@@ -213,7 +213,7 @@ impl Desk {
         let Some(method) = self.contract.method(path) else {
             let message = format!("The contract has no RPC `{path}`.");
             let status = reply::status(Code::Unimplemented, "ROUTE_NOT_FOUND", message, &[("method", path)]);
-            return Err(reply::response(status));
+            return Err(Box::new(reply::response(status)));
         };
         let has_user_token = request.headers().contains_key(http::header::AUTHORIZATION);
         let decision = authorize(method, peer, &self.edge, has_user_token);
@@ -229,7 +229,7 @@ impl Desk {
             format!("`{peer}` may not call `{path}`: {}.", decision.why),
             &[("peer", peer), ("method", path)],
         );
-        Err(reply::response(status))
+        Err(Box::new(reply::response(status)))
     }
 
     /// Passes a call on, with the peer's identity in place of whatever the peer itself said.

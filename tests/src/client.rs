@@ -54,7 +54,7 @@ pub struct Refused {
     pub message: String,
     /// Over REST only.
     pub http_status: Option<u16>,
-    pub metadata: Map<String, Value>,
+    pub metadata: Box<Map<String, Value>>,
 }
 
 impl fmt::Display for Refused {
@@ -359,7 +359,7 @@ fn refused(body: &Value, http_status: u16) -> Refused {
         code,
         message: text(&error["message"]),
         http_status: (http_status != 0).then_some(http_status),
-        metadata: info["metadata"].as_object().cloned().unwrap_or_default(),
+        metadata: Box::new(info["metadata"].as_object().cloned().unwrap_or_default()),
     }
 }
 
@@ -381,7 +381,7 @@ pub fn screaming(code: tonic::Code) -> String {
 fn status(status: tonic::Status) -> Refused {
     let code = status.code();
     let error = kit::Error::from(status.clone());
-    let metadata = error.all_metadata().iter().map(|(k, v)| (k.clone(), json!(v))).collect();
+    let metadata = Box::new(error.all_metadata().iter().map(|(k, v)| (k.clone(), json!(v))).collect());
     Refused {
         reason: error.reason().to_owned(),
         code,

@@ -25,8 +25,11 @@ use crate::{
     scripted::listen,
 };
 
+/// Spoils a certificate.
+type Spoil = fn(&mut CertificateParams);
+
 /// What may be wrong with a certificate of the right root.
-fn flaws() -> Vec<(&'static str, fn(&mut CertificateParams))> {
+fn flaws() -> Vec<(&'static str, Spoil)> {
     vec![
         ("another trust domain", |params| params.subject_alt_names = vec![uri("spiffe://other/ns/default/sa/order")]),
         ("two names", |params| {
