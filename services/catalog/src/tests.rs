@@ -128,7 +128,7 @@ async fn a_search_ranks_the_unit_before_its_beginning_before_a_name_before_a_des
         assert_eq!(ether[..2], ["ETH", "ETHFI"]);
         let (name, description) = (position(&ether, "ETC"), position(&ether, "STETH"));
         assert!(name < description, "{ether:?}");
-        assert_eq!(found(&service, "bitcoin").await[..2], ["BCH", "BTC"]);
+        assert_eq!(found(&service, "bitcoin").await[..2], ["BTC", "BCH"], "its very name comes first");
         assert_eq!(found(&service, "gold ounce").await, ["PAXG", "XAUT"]);
         assert_eq!(found(&service, "dogw").await, ["WIF"]);
         assert!(found(&service, "zzz").await.is_empty());
