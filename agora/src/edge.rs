@@ -4,7 +4,7 @@ use std::{net::SocketAddr, sync::Arc};
 
 use anyhow::{Context, Result};
 use edge_gateway::{Config, Edge, Pages};
-use kit::{link::Link, telemetry};
+use kit::{drain::Draining, link::Link, telemetry};
 use tokio::net::TcpListener;
 
 use crate::{banner, demo::PEOPLE, host::Host, settings::EdgeSettings};
@@ -20,11 +20,18 @@ pub async fn bind(settings: &EdgeSettings) -> Result<TcpListener> {
     })
 }
 
-/// Serves callers on `listener` until drained, calling services by `way_out`. Gives the address.
+/// Serves callers on `listener`, calling services by `way_out`. The edge drains first: when `front` starts, callers are
+/// let finish, and only then does the rest of the process drain, which they still need. Gives the address.
 ///
 /// # Errors
 /// If the contract has routes that contradict each other.
-pub fn serve(host: &mut Host, listener: TcpListener, way_out: Link, settings: &EdgeSettings) -> Result<SocketAddr> {
+pub fn serve(
+    host: &mut Host,
+    front: Draining,
+    listener: TcpListener,
+    way_out: Link,
+    settings: &EdgeSettings,
+) -> Result<SocketAddr> {
     let address = listener.local_addr()?;
     let config = Config {
         body_max: settings.body_max,
@@ -33,8 +40,22 @@ pub fn serve(host: &mut Host, listener: TcpListener, way_out: Link, settings: &E
         ..Config::default()
     };
     let edge = Edge::new(host.contract.clone(), way_out, host.verifier.clone(), config)?;
-    let draining = host.draining();
-    host.spawn(edge.serve(listener, async move { draining.wait().await }));
+    let (drain, limit) = (host.drain.clone(), host.platform.lifetimes.drain_limit);
+    host.spawn(async move {
+        let serving = edge.serve(listener, {
+            let front = front.clone();
+            async move { front.wait().await }
+        });
+        let too_long = async {
+            front.wait().await;
+            tokio::time::sleep(limit / 2).await;
+        };
+        tokio::select! {
+            () = serving => {}
+            () = too_long => tracing::warn!("callers are still busy; the services drain now"),
+        }
+        drain.start();
+    });
     Ok(address)
 }
 

@@ -51,7 +51,7 @@ impl Host {
     pub fn new(platform: Platform, clock: Clock) -> Result<Self> {
         let contract = Arc::new(Contract::parse(contracts::DESCRIPTORS).context("the contract is broken")?);
         contract::install(contract.clone());
-        std::fs::create_dir_all(&platform.data_dir)
+        private_folder(&platform.data_dir)
             .with_context(|| format!("the data folder {} cannot be made", platform.data_dir.display()))?;
         let keyring = Keyring::new(clock.clone());
         let verifier = Verifier::new(keyring.clone(), clock.clone(), ISSUER, ISSUER);
@@ -133,23 +133,51 @@ impl Host {
         Ok(())
     }
 
-    /// Waits for the signal to end, then until everything that is under way has finished, at most the drain limit.
-    pub async fn run_until_drained(mut self) {
-        self.draining().wait().await;
+    /// Waits for the drain, then until everything that is under way has finished, at most the drain limit. Background work
+    /// that panics ends the process: what relays facts or follows auth must not be missing from one that looks well.
+    ///
+    /// # Errors
+    /// If background work panicked.
+    pub async fn run_until_drained(mut self) -> Result<()> {
+        let draining = self.draining();
+        let mut broken = false;
+        loop {
+            let ended = tokio::select! {
+                () = draining.wait() => break,
+                Some(ended) = self.tasks.join_next() => ended,
+            };
+            if panicked(ended) {
+                broken = true;
+                self.drain.start();
+            }
+        }
         let limit = self.platform.lifetimes.drain_limit;
         let finished = async {
             while let Some(ended) = self.tasks.join_next().await {
-                if let Err(error) = ended
-                    && error.is_panic()
-                {
-                    tracing::error!(%error, "background work panicked");
-                }
+                broken |= panicked(ended);
             }
         };
         if tokio::time::timeout(limit, finished).await.is_err() {
             tracing::warn!(limit_s = limit.as_secs(), "some work did not finish in time");
         }
+        anyhow::ensure!(!broken, "background work panicked; the log says where");
+        Ok(())
     }
+}
+
+fn panicked(ended: Result<(), tokio::task::JoinError>) -> bool {
+    match ended {
+        Err(error) if error.is_panic() => {
+            tracing::error!(%error, "background work panicked");
+            true
+        }
+        _ => false,
+    }
+}
+
+/// Makes a folder that only its owner can read: databases hold hashes, emails and sealed keys.
+fn private_folder(path: &std::path::Path) -> std::io::Result<()> {
+    std::os::unix::fs::DirBuilderExt::mode(std::fs::DirBuilder::new().recursive(true), 0o700).create(path)
 }
 
 /// An error for the person who started the process: its sentence.

@@ -12,30 +12,37 @@ use kit::{
 
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
+/// Three of auth's heartbeats: whoever says nothing for so long is not there.
+const SILENCE_MAX: Duration = Duration::from_secs(15);
 
 /// Keeps `keyring` up to date until drained. While auth cannot be reached, the keys that are known go on verifying.
 pub async fn follow(workload: String, auth: Link, keyring: Keyring, draining: Draining) {
     let mut pause = FIRST_PAUSE;
     while !draining.is_set() {
         let call = Call { deadline: None, ..Call::background(&workload, LONGEST_PAUSE) };
-        let watched = kit::call::run(call, watch(&auth, &keyring));
+        let heard = || pause = FIRST_PAUSE;
+        let watched = kit::call::run(call, watch(&auth, &keyring, heard));
         let ended = tokio::select! {
             ended = watched => ended,
             () = draining.wait() => return,
         };
-        match ended {
-            Ok(()) => pause = FIRST_PAUSE,
-            Err(error) => tracing::info!(%error, workload, "auth cannot be followed; trying again"),
+        if let Err(error) = ended {
+            tracing::info!(%error, workload, "auth cannot be followed; trying again");
         }
         tokio::time::sleep(pause).await;
         pause = (pause * 2).min(LONGEST_PAUSE);
     }
 }
 
-async fn watch(auth: &Link, keyring: &Keyring) -> Result<(), Error> {
+async fn watch(auth: &Link, keyring: &Keyring, mut heard: impl FnMut()) -> Result<(), Error> {
     let mut client = AuthServiceClient::new(auth.clone());
     let mut changes = client.watch_keys_and_revocations(WatchKeysAndRevocationsRequest {}).await?.into_inner();
-    while let Some(change) = changes.message().await? {
+    loop {
+        let Ok(change) = tokio::time::timeout(SILENCE_MAX, changes.message()).await else {
+            return Err(Error::named("DEPENDENCY_UNAVAILABLE", "auth has been silent for too long"));
+        };
+        let Some(change) = change? else { return Ok(()) };
+        heard();
         let time = |time: Option<prost_types::Timestamp>| time.as_ref().map(Timestamp::from_proto);
         keyring.apply(KeysAndRevocations {
             snapshot: change.snapshot,
@@ -47,5 +54,4 @@ async fn watch(auth: &Link, keyring: &Keyring) -> Result<(), Error> {
                 .collect(),
         });
     }
-    Ok(())
 }

@@ -76,7 +76,8 @@ pub async fn run(service: &'static Service, role: Role) -> Result<()> {
     let inbound = running.address();
     host.spawn(running.finished());
     host.follow_auth(service.name, way_out);
-    up(host, service.name, &role, &format!("sidecar {inbound}")).await
+    let drain = host.drain.clone();
+    up(host, drain, service.name, &role, &format!("sidecar {inbound}")).await
 }
 
 /// Runs the edge until it is asked to end.
@@ -90,8 +91,9 @@ pub async fn run_edge(settings: EdgeRole) -> Result<()> {
     let sidecar = join(&host, "edge", &role).await?;
     let way_out = sidecar.outbound().link();
     host.follow_auth("edge", way_out.clone());
-    let address = edge::serve(&mut host, listener, way_out, &settings.edge)?;
-    up(host, "edge", &role, &format!("http://{address}")).await
+    let (front, draining) = Drain::new();
+    let address = edge::serve(&mut host, draining, listener, way_out, &settings.edge)?;
+    up(host, front, "edge", &role, &format!("http://{address}")).await
 }
 
 /// Runs the certificate authority until it is asked to end.
@@ -155,14 +157,16 @@ async fn join(host: &Host, workload: &str, role: &Role) -> Result<Sidecar> {
         endpoints.set(service.name, if told.is_empty() { usual() } else { told });
     }
     let inbound = role.mesh.inbound.unwrap_or_else(|| ports::inbound(workload));
-    Ok(Sidecar::new(Config::new(inbound, endpoints), identity, host.contract.clone())?)
+    let drain_limit = host.platform.lifetimes.drain_limit;
+    let config = Config { drain_limit, ..Config::new(inbound, endpoints) };
+    Ok(Sidecar::new(config, identity, host.contract.clone())?)
 }
 
-async fn up(host: Host, workload: &str, role: &Role, place: &str) -> Result<()> {
-    kit::drain::on_signal(host.drain.clone())?;
+/// Runs until `drain`, which a signal starts, has been carried out.
+async fn up(host: Host, drain: Drain, workload: &str, role: &Role, place: &str) -> Result<()> {
+    kit::drain::on_signal(drain)?;
     let address = role.mesh.admin.unwrap_or_else(|| ports::admin(workload));
     let admin = admin::serve(address, host.ready(), host.draining()).await?;
     eprintln!("{workload} is up: {place}, health and metrics http://{admin}");
-    host.run_until_drained().await;
-    Ok(())
+    host.run_until_drained().await
 }

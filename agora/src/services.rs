@@ -145,6 +145,8 @@ async fn start_ledger(parts: Parts) -> Result<Started, Error> {
     let settings = ledger::Settings {
         secret: parts.platform.key(Purpose::Pages),
         demo_bank: parts.platform.demo(),
+        // Only a demo makes money out of nothing. Elsewhere it comes in through a payment provider.
+        deposit_max: if parts.platform.demo() { ledger::Settings::default().deposit_max } else { 0 },
         settle_delay: parts.platform.lifetimes.settle_delay,
         ..ledger::Settings::default()
     };

@@ -11,6 +11,9 @@ use kit::{
 /// The secret of a development platform. Production refuses it.
 pub const DEVELOPMENT_SECRET: &str = "agora-development-secret-not-for-production";
 
+/// As many basis points make a whole.
+const WHOLE_BPS: u32 = 10_000;
+
 /// Settings that every role shares.
 #[derive(Args, Clone, Debug)]
 pub struct Platform {
@@ -178,6 +181,23 @@ impl Platform {
         }
         if self.group_limit == 0 {
             problems.add("--group-limit (AGORA_GROUP_LIMIT)", "is 0", "1 gives every unit a commit of its own");
+        }
+        for (name, time) in [
+            ("--access-token-lifetime", self.lifetimes.access_token_lifetime),
+            ("--session-lifetime", self.lifetimes.session_lifetime),
+            ("--signing-key-lifetime", self.lifetimes.signing_key_lifetime),
+            ("--quote-lifetime", self.lifetimes.quote_lifetime),
+            ("--reconcile-after", self.lifetimes.reconcile_after),
+            ("--tick-interval", self.market.tick_interval),
+        ] {
+            if time.is_zero() {
+                problems.add(name, "is zero", "Give it a time such as `30s`");
+            }
+        }
+        for (name, bps) in [("--fee-bps", self.market.fee_bps), ("--max-slippage-bps", self.market.max_slippage_bps)] {
+            if bps >= WHOLE_BPS {
+                problems.add(name, format!("is {bps}"), "10,000 basis points are the whole, so give it less");
+            }
         }
         if self.market.price_age_max < 3 * self.market.tick_interval {
             let remedy = "A price comes with every third tick, so give it three tick intervals at least";

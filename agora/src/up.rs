@@ -9,7 +9,7 @@ use std::{
 
 use anyhow::{Context, Result};
 use clap::{Args, ValueEnum};
-use kit::{Clock, link::Link};
+use kit::{Clock, drain::Drain, link::Link};
 use sidecar::{Config, Endpoints, Identity, LocalCa, Sidecar, Source};
 
 use crate::{
@@ -59,6 +59,8 @@ pub enum Output {
 pub struct Running {
     /// The process.
     pub host: Host,
+    /// Ends it: the edge first, then what stands behind it.
+    pub front: Drain,
     /// Where callers reach it.
     pub address: SocketAddr,
     /// Where the sidecars listen, by workload; empty with `--direct`.
@@ -78,15 +80,14 @@ pub async fn run(mut up: Up) -> Result<()> {
     let banner = Banner::new(&up);
     banner.begin();
     let running = start(&up, Clock::system(), |step| banner.step(step)).await?;
-    kit::drain::on_signal(running.host.drain.clone())?;
+    kit::drain::on_signal(running.front.clone())?;
     banner.ready(&running, started.elapsed());
-    let draining = running.host.draining();
+    let draining = running.front.draining();
     tokio::spawn(async move {
         draining.wait().await;
         banner.ending();
     });
-    running.host.run_until_drained().await;
-    Ok(())
+    running.host.run_until_drained().await
 }
 
 /// Starts the platform, telling `step` what it does.
@@ -105,8 +106,9 @@ pub async fn start(up: &Up, clock: Clock, step: impl Fn(&str)) -> Result<Running
     };
     host.follow_auth("edge", way_out.clone());
     host.wait_ready(READY_LIMIT).await?;
-    let address = edge::serve(&mut host, listener, way_out, &up.edge)?;
-    Ok(Running { host, address, sidecars })
+    let (front, draining) = Drain::new();
+    let address = edge::serve(&mut host, draining, listener, way_out, &up.edge)?;
+    Ok(Running { host, front, address, sidecars })
 }
 
 async fn start_direct(host: &mut Host, step: &impl Fn(&str)) -> Result<Link> {
@@ -140,5 +142,7 @@ async fn start_meshed(host: &mut Host, step: &impl Fn(&str)) -> Result<(Link, Ve
 async fn sidecar(host: &Host, workload: &str, source: &Source, endpoints: &Endpoints) -> Result<Sidecar> {
     let identity = Identity::obtain(workload, source.clone()).await?;
     let inbound = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
-    Ok(Sidecar::new(Config::new(inbound, endpoints.clone()), identity, host.contract.clone())?)
+    let drain_limit = host.platform.lifetimes.drain_limit;
+    let config = Config { drain_limit, ..Config::new(inbound, endpoints.clone()) };
+    Ok(Sidecar::new(config, identity, host.contract.clone())?)
 }

@@ -15,7 +15,10 @@ use jsonwebtoken::{Algorithm, DecodingKey, Validation};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use crate::{Caller, Clock, Error, Timestamp};
+use crate::{
+    Caller, Clock, Error, Timestamp,
+    contract::{Access, Method},
+};
 
 /// The `typ` of an access token's header (RFC 9068 §2.1).
 pub const TOKEN_TYPE: &str = "at+jwt";
@@ -197,6 +200,26 @@ impl Verifier {
         Self { keyring, clock, validation: Arc::new(validation), verified: moka::sync::Cache::new(CACHE_MAX) }
     }
 
+    /// Who an `Authorization` header speaks for (RFC 6750). A public RPC asks nobody to log in, so a token that is no
+    /// longer good is no hindrance there: who sends it has no name, and may log in.
+    ///
+    /// # Errors
+    /// What [`Verifier::verify`] refuses.
+    pub fn caller(&self, method: &Method, authorization: Option<&str>) -> Result<Option<Arc<Caller>>, Error> {
+        let Some(authorization) = authorization else { return Ok(None) };
+        let token = bearer(authorization)
+            .ok_or_else(|| Error::named("TOKEN_INVALID", "Send `Authorization: Bearer <access token>`."))?;
+        match self.verify(token) {
+            Err(error)
+                if method.policy.access == Access::Public
+                    && matches!(error.reason(), "TOKEN_EXPIRED" | "TOKEN_REVOKED") =>
+            {
+                Ok(None)
+            }
+            verified => verified.map(Some),
+        }
+    }
+
     /// Who a token speaks for.
     ///
     /// # Errors
@@ -267,6 +290,13 @@ impl Verifier {
 
 fn invalid(why: &str) -> Error {
     Error::named("TOKEN_INVALID", format!("The access token is not accepted: {why}. Log in again."))
+}
+
+/// The token of an `Authorization: Bearer` header.
+fn bearer(authorization: &str) -> Option<&str> {
+    let (scheme, token) = authorization.split_once(' ')?;
+    let token = token.trim();
+    (scheme.eq_ignore_ascii_case("bearer") && !token.is_empty()).then_some(token)
 }
 
 #[cfg(test)]

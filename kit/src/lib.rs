@@ -12,6 +12,7 @@ pub mod error;
 pub mod guard;
 pub mod id;
 mod introspection;
+mod leash;
 pub mod link;
 pub mod server;
 pub mod telemetry;

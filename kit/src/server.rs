@@ -19,9 +19,9 @@ use tracing::Instrument;
 use crate::{
     Body, Error,
     auth::Verifier,
-    call::{self, Call, Caller, Peer},
+    call::{self, Call, Peer},
     contract::{Contract, Method},
-    guard, link, telemetry, timeout,
+    guard, leash, link, telemetry, timeout,
     trace::{self, TraceContext},
 };
 
@@ -108,7 +108,12 @@ impl Inner {
         let domain = call.clone();
         let work = call::run(domain, async {
             let request = self.admit(&mut call, &method, request).await?;
-            Ok::<_, Error>(call::run(call, self.handle(request)).await)
+            let caller = call.caller.clone().filter(|_| method.server_streaming);
+            let response = call::run(call, self.handle(request)).await;
+            Ok::<_, Error>(match caller {
+                Some(caller) => leash::hold(response, self.verifier.clone(), caller),
+                None => response,
+            })
         });
         let answer = match deadline {
             Some(deadline) => tokio::time::timeout_at(deadline, work).await.unwrap_or_else(|_| Err(too_late(&method))),
@@ -124,10 +129,7 @@ impl Inner {
             .and_then(Peer::from_xfcc)
             .ok_or_else(|| Error::named("SERVICE_ONLY", "The call did not come through a sidecar of the mesh."))?;
         // Which user: believed only from a token that we verify ourselves.
-        let caller = match header(&request, AUTHORIZATION.as_str()) {
-            Some(value) => Some(self.verify(value)?),
-            None => None,
-        };
+        let caller = self.verifier.caller(method, header(&request, AUTHORIZATION.as_str()))?;
         // May they: decided on the matched RPC, never on a path.
         call.scope = guard::authorize(method, Some(&peer), caller.as_deref())?;
         call.peer = peer;
@@ -136,25 +138,12 @@ impl Inner {
         if method.client_streaming { Ok(request) } else { check_body(method, request).await }
     }
 
-    fn verify(&self, authorization: &str) -> Result<Arc<Caller>, Error> {
-        let token = bearer(authorization)
-            .ok_or_else(|| Error::named("TOKEN_INVALID", "Send `Authorization: Bearer <access token>`."))?;
-        self.verifier.verify(token)
-    }
-
     async fn handle(&self, request: Request<Body>) -> Response<Body> {
         match self.routes.clone().oneshot(request).await {
             Ok(response) => response,
             Err(never) => match never {},
         }
     }
-}
-
-/// The token of an `Authorization: Bearer` header (RFC 6750).
-pub fn bearer(authorization: &str) -> Option<&str> {
-    let (scheme, token) = authorization.split_once(' ')?;
-    let token = token.trim();
-    (scheme.eq_ignore_ascii_case("bearer") && !token.is_empty()).then_some(token)
 }
 
 fn header<'a>(request: &'a Request<Body>, name: &str) -> Option<&'a str> {

@@ -37,13 +37,14 @@ pub(crate) fn code(headers: &HeaderMap) -> Option<Code> {
     headers.get(Status::GRPC_STATUS).map(|value| Code::from_bytes(value.as_bytes()))
 }
 
-/// A workload that is needed could not be used.
+/// A workload that is needed could not be used. Where it is and what went wrong is for the log, not for strangers.
 pub(crate) fn unavailable(workload: &str, method: &str, what: &str) -> Status {
+    tracing::warn!(workload, method, cause = what, "a workload cannot be used");
     status(
         Code::Unavailable,
         "DEPENDENCY_UNAVAILABLE",
-        format!("`{workload}`, which is needed for this, cannot be used: {what}. Try again later."),
-        &[("workload", workload), ("method", method), ("cause", what)],
+        format!("`{workload}`, which is needed for this, cannot be used at this moment. Try again later."),
+        &[("workload", workload), ("method", method)],
     )
 }
 

@@ -24,6 +24,8 @@ use crate::{
     unit::Unit,
 };
 
+/// The longest the buffered rows and a commit may take.
+const COMMIT: Duration = Duration::from_secs(10);
 /// The longest a migration may take.
 const MIGRATION: Duration = Duration::from_secs(600);
 
@@ -186,7 +188,11 @@ impl Db {
         let result = WITHIN.scope((), timeout(limit, work(&mut unit))).await;
         let result = result.unwrap_or_else(|_| Err(too_slow()));
         match result.and_then(|reply| unit.session.alive().map(|()| reply)) {
-            Ok(reply) => self.save(unit).await.map(|()| reply).map_err(outward),
+            // Past this limit nobody knows whether it was committed: the stored key answers a repeat.
+            Ok(reply) => match timeout(COMMIT, self.save(unit)).await {
+                Ok(saved) => saved.map(|()| reply).map_err(outward),
+                Err(_) => Err(too_slow()),
+            },
             Err(error) => {
                 undo(unit).await;
                 Err(outward(error))

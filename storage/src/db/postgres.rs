@@ -19,10 +19,12 @@ use crate::{
 };
 
 /// Set on every connection, whatever the server's defaults: durable, and nobody waits long for a lock.
-const SETTINGS: [(&str, &str); 4] = [
+const SETTINGS: [(&str, &str); 5] = [
     ("synchronous_commit", "on"),
     ("lock_timeout", "500ms"),
     ("idle_in_transaction_session_timeout", "5s"),
+    // A peer that no longer acknowledges is given up.
+    ("tcp_user_timeout", "10s"),
     ("default_transaction_isolation", "read committed"),
 ];
 /// How many prepared statements a connection keeps.

@@ -232,6 +232,9 @@ impl Service {
             return Ok(());
         }
         let max = self.0.settings.deposit_max.to_string();
+        if self.0.settings.deposit_max == 0 {
+            return Err(Error::new(Reason::LimitExceeded, "This platform takes no deposits.").with("max", max));
+        }
         let message = format!("A deposit is {max} {code} at the most. Make several.");
         Err(Error::new(Reason::AmountOutOfRange, message).with("unit", code).with("max", max))
     }
