@@ -202,22 +202,21 @@ impl From<Error> for Status {
 /// What a link returned. A fault of the transport is a dependency that cannot be reached.
 impl From<Status> for Error {
     fn from(status: Status) -> Self {
-        let details = status.get_error_details();
-        let mut error = match details.error_info() {
+        // One by one: a detail that is malformed, or that nobody here knows, takes none of the others with it.
+        let mut error = match status.get_details_error_info() {
             Some(info) => {
                 let mut error = Self::named(&info.reason, status.message());
                 error.0.code = status.code();
-                error.0.domain.clone_from(&info.domain);
-                error.0.metadata.clone_from(&info.metadata);
+                error.0.domain = info.domain;
+                error.0.metadata = info.metadata;
                 error
             }
             None => Self::without_reason(&status),
         };
-        if let Some(request) = details.bad_request() {
-            error.0.violations =
-                request.field_violations.iter().map(|v| (v.field.clone(), v.description.clone())).collect();
+        if let Some(request) = status.get_details_bad_request() {
+            error.0.violations = request.field_violations.into_iter().map(|v| (v.field, v.description)).collect();
         }
-        error.0.retry_after = details.retry_info().and_then(|info| info.retry_delay);
+        error.0.retry_after = status.get_details_retry_info().and_then(|info| info.retry_delay);
         error
     }
 }
@@ -254,6 +253,25 @@ mod tests {
         assert_eq!(Error::from(Status::from(error.clone())), error);
         assert_eq!(Error::decode(&error.encode()).unwrap(), error);
         assert_eq!(error.clone().domain("edge.agora"), error);
+    }
+
+    #[test]
+    fn one_bad_detail_takes_no_other_with_it() {
+        let error = Error::named("LIMIT_EXCEEDED", "Too many.").with("limit", "10").retry_after(Duration::from_secs(3));
+        let good = tonic_types::Status::decode(error.encode().as_slice()).unwrap();
+        for (kind, value) in [
+            ("google.rpc.BadRequest", vec![0xff]),
+            ("google.rpc.DebugInfo", vec![0x0a, 9]),
+            ("google.rpc.ErrorInfo", vec![0xff]),
+            ("another.Detail", vec![1, 2, 3]),
+        ] {
+            let bad = prost_types::Any { type_url: format!("type.googleapis.com/{kind}"), value };
+            for position in 0..=good.details.len() {
+                let mut status = good.clone();
+                status.details.insert(position, bad.clone());
+                assert_eq!(Error::decode(&status.encode_to_vec()).unwrap(), error, "{kind} at {position}");
+            }
+        }
     }
 
     #[test]
