@@ -54,19 +54,21 @@ fn service_only(method: &Method) -> Error {
     Error::named("SERVICE_ONLY", message).with("services", services)
 }
 
-/// Whether the top level of a message has a non-empty length-delimited field with this number.
+/// Whether the text with this number is not empty at the top level of a message. The last value counts, as for whoever
+/// decodes the message.
 fn has_text(mut message: &[u8], number: u32) -> bool {
     use prost::encoding::{DecodeContext, WireType, decode_key, decode_varint, skip_field};
+    let mut found = false;
     while !message.is_empty() {
         let Ok((tag, wire_type)) = decode_key(&mut message) else {
             return false;
         };
         if tag == number && wire_type == WireType::LengthDelimited {
-            return decode_varint(&mut message).is_ok_and(|length| length > 0);
+            found = decode_varint(&mut &*message).is_ok_and(|length| length > 0);
         }
         if skip_field(wire_type, tag, &mut message, DecodeContext::default()).is_err() {
             return false;
         }
     }
-    false
+    found
 }

@@ -33,7 +33,7 @@ fn check(method: &Method) -> Vec<&'static str> {
         "is a read, by its name or its GET route, and does not say idempotency_level = NO_SIDE_EFFECTS",
     );
     refuse(
-        !read && !method.has_request_id && policy.request_id != RequestId::None,
+        !read && !method.has_request_id && policy.request_id == RequestId::Optional,
         "changes something and has neither a request_id nor a policy that says REQUEST_ID_NONE",
     );
     refuse(

@@ -86,7 +86,7 @@ fn read_policy(message: &DynamicMessage) -> Result<Policy, String> {
             2 => RequestId::None,
             _ => RequestId::Optional,
         },
-        success_status: u16::try_from(number_field(message, "success_status")).unwrap_or(0),
+        success_status: u16::try_from(number_field(message, "success_status")).unwrap_or(u16::MAX),
     };
     match policy.access {
         Access::Roles if policy.roles.is_empty() => Err("ACCESS_ROLES names no role".into()),
