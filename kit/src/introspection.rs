@@ -5,6 +5,11 @@ use tonic_health::ServingStatus;
 
 use crate::{Error, contract::Contract};
 
+/// Whether a path belongs to health or reflection.
+pub(crate) fn serves(path: &str) -> bool {
+    path.starts_with("/grpc.health.") || path.starts_with("/grpc.reflection.")
+}
+
 /// Adds `grpc.health.v1` and reflection, v1 and v1alpha, over the services of one workload.
 pub(crate) fn add(routes: Routes, workload: &str, contract: &Contract, descriptors: &[u8]) -> Result<Routes, Error> {
     let mut services: Vec<&str> =

@@ -21,7 +21,7 @@ use crate::{
     auth::Verifier,
     call::{self, Call, Peer},
     contract::{Contract, Method},
-    guard, leash, link, telemetry, timeout,
+    guard, introspection, leash, link, telemetry, timeout,
     trace::{self, TraceContext},
 };
 
@@ -53,7 +53,7 @@ impl App {
         verifier: Verifier,
         routes: Routes,
     ) -> Result<Self, Error> {
-        let routes = crate::introspection::add(routes, workload, &contract, descriptors)?.prepare();
+        let routes = introspection::add(routes, workload, &contract, descriptors)?.prepare();
         Ok(Self(Arc::new(Inner { workload: workload.to_owned(), contract, verifier, routes })))
     }
 
@@ -80,9 +80,12 @@ impl Service<Request<Body>> for App {
 
 impl Inner {
     async fn answer(&self, request: Request<Body>) -> Response<Body> {
-        // Health and reflection are not part of the contract; anything else unknown is UNIMPLEMENTED.
+        // Health and reflection are not part of the contract. Nothing else without a policy reaches a handler.
         let Some(method) = self.contract.method(request.uri().path()).cloned() else {
-            return self.handle(request).await;
+            if introspection::serves(request.uri().path()) {
+                return self.handle(request).await;
+            }
+            return Status::from(Error::named("ROUTE_NOT_FOUND", "There is no such RPC.")).into_http();
         };
         // The trace comes first, so that every refusal below can be found by it.
         let parent = header(&request, trace::HEADER).and_then(TraceContext::parse);
@@ -125,8 +128,9 @@ impl Inner {
     /// Everything that may refuse a call before its handler sees it.
     async fn admit(&self, call: &mut Call, method: &Method, request: Request<Body>) -> Result<Request<Body>, Error> {
         // Which workload: only a sidecar (or a direct link) can state it, and only they can reach us.
-        let peer = header(&request, link::XFCC)
-            .and_then(Peer::from_xfcc)
+        // The nearest hop wrote last.
+        let peer = (request.headers().get_all(link::XFCC).iter().next_back())
+            .and_then(|stated| Peer::from_xfcc(stated.to_str().ok()?))
             .ok_or_else(|| Error::named("SERVICE_ONLY", "The call did not come through a sidecar of the mesh."))?;
         // Which user: believed only from a token that we verify ourselves.
         let caller = self.verifier.caller(method, header(&request, AUTHORIZATION.as_str()))?;
@@ -168,7 +172,7 @@ async fn check_body(method: &Method, request: Request<Body>) -> Result<Request<B
         }
     })?;
     let bytes = bytes.to_bytes();
-    // A compressed or malformed frame is left to the codec, which refuses what it cannot read.
+    // What is compressed could not be checked on its bytes.
     if let Some((&[0, a, b, c, d], message)) = bytes.split_first_chunk::<PREFIX>()
         && u32::from_be_bytes([a, b, c, d]) as usize == message.len()
     {

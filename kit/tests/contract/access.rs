@@ -98,11 +98,13 @@ async fn a_call_that_no_sidecar_vouches_for_is_refused() {
 async fn only_the_nearest_hop_says_who_the_peer_is() {
     let house = house();
     let (order, edge) = (stated("order"), stated("edge"));
-    for forged in [format!("{order},{edge}"), format!("{order},URI=nonsense")] {
-        let refusal = house.send(request("Inner", &[(XFCC, &forged)], frame(&[]))).await.err().unwrap();
-        assert_eq!(refusal.reason(), "SERVICE_ONLY", "{forged}");
+    let joined = format!("{order},{edge}");
+    let unreadable = format!("{order},URI=nonsense");
+    for forged in [vec![(XFCC, joined.as_str())], vec![(XFCC, &order), (XFCC, &edge)], vec![(XFCC, &unreadable)]] {
+        let refusal = house.send(request("Inner", &forged, frame(&[]))).await.err().unwrap();
+        assert_eq!(refusal.reason(), "SERVICE_ONLY", "{forged:?}");
     }
-    let call = house.send(request("Inner", &[(XFCC, &format!("{edge},{order}"))], frame(&[]))).await.unwrap();
+    let call = house.send(request("Inner", &[(XFCC, &edge), (XFCC, &order)], frame(&[]))).await.unwrap();
     assert_eq!(call.peer.workload, "order");
     assert_eq!(house.executions(), 1);
 }

@@ -62,6 +62,17 @@ async fn a_message_is_one_frame_of_a_bounded_size() {
 }
 
 #[tokio::test]
+async fn an_rpc_that_no_contract_has_is_not_implemented() {
+    let house = house();
+    for rpc in ["Nothing", "Open/", "open", ""] {
+        let refusal = house.send(asked(rpc, &[], &[])).await.err().unwrap();
+        assert_eq!(refusal.0.code(), Code::Unimplemented, "{rpc}");
+        assert_eq!(refusal.reason(), "ROUTE_NOT_FOUND", "{rpc}");
+    }
+    assert_eq!(house.executions(), 0);
+}
+
+#[tokio::test]
 async fn a_caller_who_stops_waiting_is_told_so_and_the_handler_knows_when() {
     let house = house();
     let refusal = house.send(asked("Stuck", &[("grpc-timeout", "1m")], &[])).await.err().unwrap();
