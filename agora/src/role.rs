@@ -72,7 +72,7 @@ pub async fn run(service: &'static Service, role: Role) -> Result<()> {
     let sidecar = join(&host, service.name, &role).await?;
     let way_out = sidecar.outbound().link();
     let app = host.start(service, &way_out).await?;
-    let running = sidecar.serve(Link::new(app), host.draining()).await?;
+    let running = sidecar.serve(Link::local(app), host.draining()).await?;
     let inbound = running.address();
     host.spawn(running.finished());
     host.follow_auth(service.name, way_out);

@@ -130,7 +130,7 @@ async fn start_meshed(host: &mut Host, step: &impl Fn(&str)) -> Result<(Link, Ve
         step(service.name);
         let sidecar = sidecar(host, service.name, &source, &endpoints).await?;
         let app = host.start(service, &sidecar.outbound().link()).await?;
-        let running = sidecar.serve(Link::new(app), host.draining()).await?;
+        let running = sidecar.serve(Link::local(app), host.draining()).await?;
         endpoints.set(service.name, [running.address().to_string()]);
         sidecars.push((service.name.to_owned(), running.address()));
         host.spawn(running.finished());
