@@ -1,5 +1,7 @@
 //! Who may call, and what the handler may load for them.
 
+use std::time::Duration;
+
 use kit::{Scope, link::XFCC};
 
 use crate::house::{House, asked, frame, house, request, stated};
@@ -78,6 +80,17 @@ async fn a_bad_token_is_refused_even_where_none_is_needed() {
         assert_eq!(refusal.0.code(), tonic::Code::Unauthenticated);
     }
     assert_eq!(house.executions(), 0);
+}
+
+#[tokio::test]
+async fn a_token_that_is_no_longer_good_hinders_nobody_where_none_is_needed() {
+    let house = house();
+    let bearer = format!("Bearer {}", house.token(&["customer"]));
+    house.clock.advance(Duration::from_secs(600));
+    let call = house.send(asked("Open", &[("authorization", &bearer)], &[])).await.unwrap();
+    assert_eq!((call.caller, call.scope), (None, None));
+    let refusal = house.send(asked("Own", &[("authorization", &bearer)], &[])).await.err().unwrap();
+    assert_eq!(refusal.reason(), "TOKEN_EXPIRED");
 }
 
 #[tokio::test]

@@ -100,6 +100,7 @@ impl Service<Request<Body>> for Things {
 /// The service of `things.proto`, and a key that signs tokens which it trusts.
 pub struct House {
     pub app: App,
+    pub clock: Clock,
     key: SigningKey,
     things: Things,
 }
@@ -111,10 +112,10 @@ pub fn house() -> House {
     let public = URL_SAFE_NO_PAD.encode(key.verifying_key().as_bytes());
     let keys = vec![("k1".to_owned(), public, None)];
     keyring.apply(KeysAndRevocations { snapshot: true, keys, ..Default::default() });
-    let verifier = Verifier::new(keyring, clock, "https://auth.test", "agora");
+    let verifier = Verifier::new(keyring, clock.clone(), "https://auth.test", "agora");
     let things = Things::default();
     let app = App::new("thing", CONTRACT.clone(), &DESCRIPTORS, verifier, Routes::new(things.clone())).unwrap();
-    House { app, key, things }
+    House { app, clock, key, things }
 }
 
 impl House {
