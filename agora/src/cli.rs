@@ -4,8 +4,11 @@ use anyhow::{Context, Result};
 use clap::{Args, Command, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 use kit::{contract::Contract, telemetry};
 
+use sidecar::{Config, Endpoints};
+
 use crate::{
     migrate::{self, Migrate},
+    ports,
     role::{self, CaRole, EdgeRole, Role},
     routes,
     services::{self, SERVICES},
@@ -33,6 +36,22 @@ enum Verb {
     Migrate(Box<Migrate>),
     /// Lists every route with its RPC and its policy
     Routes(Routes),
+    /// Looks at the mesh
+    #[command(subcommand)]
+    Mesh(MeshVerb),
+}
+
+#[derive(Subcommand)]
+enum MeshVerb {
+    /// Says why a call between workloads is allowed or refused, where it goes, and whether it is repeated
+    Explain {
+        /// Who calls: `edge`, `order`, …
+        #[arg(long, default_value = "edge", value_name = "WORKLOAD")]
+        from: String,
+        /// The RPC: `/agora.ledger.v1.LedgerService/PostTransaction`
+        #[arg(value_name = "RPC")]
+        method: String,
+    },
 }
 
 #[derive(Args)]
@@ -66,6 +85,7 @@ pub fn run() -> Result<()> {
         Verb::Ca(ca) => block_on(ca.platform.clone(), "ca", role::run_ca(*ca)),
         Verb::Migrate(migrate) => block_on(migrate.platform.clone(), "migrate", migrate::run(*migrate)),
         Verb::Routes(Routes { output }) => print_routes(output),
+        Verb::Mesh(MeshVerb::Explain { from, method }) => explain(&from, &method),
     }
 }
 
@@ -83,6 +103,19 @@ fn print_routes(output: Listing) -> Result<()> {
         Listing::Table => print!("{}", routes::table(&contract)),
         Listing::Json => println!("{:#}", routes::json(&contract)),
     }
+    Ok(())
+}
+
+fn explain(from: &str, method: &str) -> Result<()> {
+    let contract = Contract::parse(contracts::DESCRIPTORS).context("the contract is broken")?;
+    let endpoints = Endpoints::new();
+    for service in SERVICES {
+        endpoints.set(service.name, [ports::inbound(service.name).to_string()]);
+    }
+    let config = Config::new(ports::inbound(from), endpoints);
+    // Written with the leading slash or without.
+    let method = format!("/{}", method.trim_start_matches('/'));
+    print!("{}", sidecar::explain(&contract, &config, from, &method));
     Ok(())
 }
 

@@ -12,6 +12,7 @@ mod front;
 mod grpc;
 pub mod json;
 mod limit;
+mod linger;
 mod openapi;
 mod pages;
 mod query;

@@ -2,7 +2,7 @@
 
 use std::{convert::Infallible, future::Future, net::SocketAddr, sync::Arc, time::Duration};
 
-use http::Request;
+use http::{Request, Version};
 use hyper::{body::Incoming, service::service_fn};
 use hyper_util::{
     rt::{TokioExecutor, TokioIo, TokioTimer},
@@ -14,7 +14,7 @@ use tokio::{
     sync::Semaphore,
 };
 
-use crate::front::Edge;
+use crate::{front::Edge, linger::Lingering};
 
 /// How long open requests may take to end once the edge drains.
 const DRAIN: Duration = Duration::from_secs(10);
@@ -76,7 +76,11 @@ impl Edge {
         let edge = self.clone();
         let service = service_fn(move |request: Request<Incoming>| {
             let edge = edge.clone();
-            async move { Ok::<_, Infallible>(edge.answer(request.map(Body::new), client.ip()).await) }
+            // HTTP/2 resets one stream and goes on, so only HTTP/1 needs a body that lingers.
+            let lingers = request.version() < Version::HTTP_2;
+            let body = |body| if lingers { Body::new(Lingering::new(body)) } else { Body::new(body) };
+            let request = request.map(body);
+            async move { Ok::<_, Infallible>(edge.answer(request, client.ip()).await) }
         });
         let _ = stream.set_nodelay(true);
         builder.serve_connection(TokioIo::new(stream), service).into_owned()

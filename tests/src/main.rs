@@ -1,5 +1,6 @@
 //! The whole platform, driven from outside over its edge.
 
+mod binary;
 mod client;
 mod contract;
 mod crashes;
@@ -14,3 +15,4 @@ mod refusals;
 mod repeats;
 mod roles;
 mod shapes;
+mod tidy;

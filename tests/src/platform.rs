@@ -70,7 +70,7 @@ impl Process {
                 return Ok(status);
             }
             ensure!(Instant::now() < deadline, "{} did not end within {limit:?}", self.name);
-            std::thread::yield_now();
+            std::thread::sleep(Duration::from_millis(5));
         }
     }
 }

@@ -114,7 +114,7 @@ async fn what_only_rest_can_get_wrong(one: &Person) -> Result<()> {
     assert_eq!((status, reason(&body).as_str()), (400, "UNKNOWN_FIELD"), "{body}");
     assert!(body.to_string().contains("site") && body.to_string().contains("side"), "names it and the nearest: {body}");
 
-    let (status, body) = post("/api/v1/quotes", json!({"side": "x".repeat(1 << 20)})).await?;
+    let (status, body) = post("/api/v1/quotes", json!({"side": "x".repeat(2 << 20)})).await?;
     assert_eq!((status, reason(&body).as_str()), (413, "BODY_TOO_LARGE"), "{body}");
 
     let (status, body) = post("/api/v1/nowhere", json!({})).await?;
