@@ -95,12 +95,14 @@ async fn what_cannot_be_reached_is_named() {
     let nowhere = call(&link, &probe("Pay")).await;
     mesh.add("probe", "127.0.0.1:1".into());
     let refused = call(&link, &probe("Pay")).await;
-    for (reply, cause) in [(nowhere, "nobody has said where it listens"), (refused, "127.0.0.1:1")] {
+    for reply in [nowhere, refused] {
         let details = reply.status.get_error_details();
         let info = details.error_info().unwrap();
         assert_eq!((reply.code(), info.reason.as_str()), (Code::Unavailable, "DEPENDENCY_UNAVAILABLE"));
         assert_eq!(info.metadata["workload"], "probe");
-        assert!(info.metadata["cause"].contains(cause), "{info:?}");
+        // Addresses and causes are for the log: a reply may reach a stranger.
+        let told = format!("{} {:?}", reply.status.message(), info.metadata);
+        assert!(!told.contains("127.0.0.1"), "{told}");
     }
 }
 
