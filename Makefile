@@ -18,7 +18,7 @@ help: ## this list
 
 run: ## build and start the whole platform; ARGS="--port 9000 --ephemeral" goes to `agora up`
 	@command -v cargo >/dev/null || { echo 'Rust is not installed. Get it from https://rustup.rs' >&2; exit 1; }
-	cargo run --package agora -- up $(ARGS)
+	cargo run --bin agora -- up $(ARGS)
 
 build: ## compile everything
 	cargo build --workspace
@@ -43,7 +43,7 @@ fmt: tools ## format Rust and proto
 	buf format --write
 
 routes: ## every route with its RPC and its policy
-	@cargo run --quiet --package agora -- routes
+	@cargo run --quiet --bin agora -- routes
 
 clean: ## remove what was built; the tools in .tools stay
 	cargo clean

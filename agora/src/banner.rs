@@ -1,6 +1,6 @@
 //! What `agora up` shows: what it does while it starts, then URLs, demo logins and calls to try.
 
-use std::{io::IsTerminal, time::Duration};
+use std::{io::Write, time::Duration};
 
 use serde_json::json;
 
@@ -40,8 +40,8 @@ impl Banner {
 
     /// The platform was asked to end.
     pub fn ending(&self) {
-        if self.output == Output::Text && std::io::stderr().is_terminal() {
-            eprintln!("\nfinishing what is under way; once more to end at once");
+        if self.output == Output::Text {
+            eprintln!("\nAgora is stopping: what is under way is finished first. Once more to end at once.");
         }
     }
 
@@ -49,11 +49,11 @@ impl Banner {
     pub fn ready(&self, running: &Running, took: Duration) {
         let base = format!("http://{}", running.address);
         if self.output == Output::Json {
-            println!("{}", self.as_json(running, &base, took));
+            print(&self.as_json(running, &base, took).to_string());
             return;
         }
         eprintln!(". Ready in {} ms.", took.as_millis());
-        println!("{}", self.as_text(running, &base));
+        print(&self.as_text(running, &base));
     }
 
     fn as_json(&self, running: &Running, base: &str, took: Duration) -> serde_json::Value {
@@ -90,15 +90,20 @@ impl Banner {
         lines.push(String::new());
         lines.push("  Try:".to_owned());
         lines.extend(examples(base, &running.address.to_string()).into_iter().map(|line| format!("    {line}")));
-        lines.join("\n")
+        lines.iter().map(|line| line.trim_end()).collect::<Vec<_>>().join("\n")
     }
+}
+
+/// Prints a line. That nobody reads any more is no reason to end the platform.
+fn print(line: &str) {
+    let _ = writeln!(std::io::stdout(), "{line}");
 }
 
 /// Calls that work as they stand, in the order of a first look around.
 pub fn examples(base: &str, address: &str) -> Vec<String> {
     vec![
-        format!("curl {base}/api/v1/assets?page_size=5"),
-        format!("curl -N {base}/api/v1/tickers:watch?units=BTC"),
+        format!("curl '{base}/api/v1/assets?page_size=5'"),
+        format!("curl -N '{base}/api/v1/tickers:watch?units=BTC'"),
         format!(
             "TOKEN=$(curl -s {base}/api/v1/auth/login --json '{{\"email\":\"alice@agora.example\",\"password\":\"alice-demo-1\"}}' | sed 's/.*\"accessToken\":\"\\([^\"]*\\)\".*/\\1/')"
         ),

@@ -1,5 +1,7 @@
 //! What can be typed after `agora`. Every service of the table is a command.
 
+use std::io::{ErrorKind, Write};
+
 use anyhow::{Context, Result};
 use clap::{Args, Command, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 use kit::{contract::Contract, telemetry};
@@ -93,17 +95,16 @@ pub fn run() -> Result<()> {
 pub fn command() -> Command {
     SERVICES.iter().fold(Cli::command(), |command, service| {
         let about = format!("Runs {} in a process of its own: {}", service.name, lower_first(service.about));
-        command.subcommand(Role::augment_args(Command::new(service.name).about(about)))
+        command.subcommand(Role::augment_args(Command::new(service.name)).about(about))
     })
 }
 
 fn print_routes(output: Listing) -> Result<()> {
     let contract = Contract::parse(contracts::DESCRIPTORS).context("the contract is broken")?;
     match output {
-        Listing::Table => print!("{}", routes::table(&contract)),
-        Listing::Json => println!("{:#}", routes::json(&contract)),
+        Listing::Table => say(&routes::table(&contract)),
+        Listing::Json => say(&format!("{:#}\n", routes::json(&contract))),
     }
-    Ok(())
 }
 
 fn explain(from: &str, method: &str) -> Result<()> {
@@ -115,8 +116,15 @@ fn explain(from: &str, method: &str) -> Result<()> {
     let config = Config::new(ports::inbound(from), endpoints);
     // Written with the leading slash or without.
     let method = format!("/{}", method.trim_start_matches('/'));
-    print!("{}", sidecar::explain(&contract, &config, from, &method));
-    Ok(())
+    say(&sidecar::explain(&contract, &config, from, &method))
+}
+
+/// Prints to whoever reads. That nobody does any more, as after `| head`, is no fault.
+fn say(text: &str) -> Result<()> {
+    match std::io::stdout().write_all(text.as_bytes()) {
+        Err(error) if error.kind() != ErrorKind::BrokenPipe => Err(error.into()),
+        _ => Ok(()),
+    }
 }
 
 fn block_on(platform: Platform, name: &str, work: impl Future<Output = Result<()>>) -> Result<()> {

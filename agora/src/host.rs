@@ -6,6 +6,7 @@ use anyhow::{Context, Result};
 use kit::{
     Clock,
     auth::{Keyring, Verifier},
+    config::Mode,
     contract::{self, Contract},
     drain::{Drain, Draining},
     link::{Link, Links},
@@ -53,6 +54,14 @@ impl Host {
         contract::install(contract.clone());
         private_folder(&platform.data_dir)
             .with_context(|| format!("the data folder {} cannot be made", platform.data_dir.display()))?;
+        if readable_by_others(&platform.data_dir) {
+            let folder = platform.data_dir.display();
+            tracing::warn!(%folder, "other users can read the data folder: `chmod 700` it");
+            anyhow::ensure!(
+                platform.mode == Mode::Development,
+                "other users can read the data folder {folder}, which holds hashes and sealed keys: `chmod 700` it"
+            );
+        }
         let keyring = Keyring::new(clock.clone());
         let verifier = Verifier::new(keyring.clone(), clock.clone(), ISSUER, ISSUER);
         let (drain, _) = Drain::new();
@@ -178,6 +187,11 @@ fn panicked(ended: Result<(), tokio::task::JoinError>) -> bool {
 /// Makes a folder that only its owner can read: databases hold hashes, emails and sealed keys.
 fn private_folder(path: &std::path::Path) -> std::io::Result<()> {
     std::os::unix::fs::DirBuilderExt::mode(std::fs::DirBuilder::new().recursive(true), 0o700).create(path)
+}
+
+fn readable_by_others(path: &std::path::Path) -> bool {
+    use std::os::unix::fs::PermissionsExt;
+    std::fs::metadata(path).is_ok_and(|found| found.permissions().mode() & 0o077 != 0)
 }
 
 /// An error for the person who started the process: its sentence.

@@ -125,6 +125,9 @@ fn host(role: &Role) -> Result<Host> {
 async fn wait_for(files: &[&Path]) -> Result<()> {
     let deadline = Instant::now() + AUTHORITY_PATIENCE;
     for file in files {
+        if !file.exists() {
+            eprintln!("waiting for the certificate authority, which makes {}", file.display());
+        }
         while !file.exists() {
             anyhow::ensure!(
                 Instant::now() < deadline,

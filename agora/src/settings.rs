@@ -179,6 +179,10 @@ impl Platform {
         if self.mode == Mode::Production && self.demo == Some(true) {
             problems.add("--demo (AGORA_DEMO)", "is on in production", "Leave it out, since its passwords are public");
         }
+        if !self.events.starts_with("sql:") {
+            let remedy = "Write it as `sql:sqlite:PATH` or `sql:postgres://…`";
+            problems.add("--events (AGORA_EVENTS)", format!("is `{}`", self.events), remedy);
+        }
         if self.group_limit == 0 {
             problems.add("--group-limit (AGORA_GROUP_LIMIT)", "is 0", "1 gives every unit a commit of its own");
         }

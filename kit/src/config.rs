@@ -11,6 +11,11 @@ use url::Url;
 pub struct Secret(String);
 
 impl Secret {
+    /// A secret that nobody knows and no other process has: what a setting is until someone sets it.
+    pub fn random() -> Self {
+        Self(rand::random::<[u8; 32]>().iter().map(|byte| format!("{byte:02x}")).collect())
+    }
+
     /// Wraps a secret.
     pub fn new(value: impl Into<String>) -> Self {
         Self(value.into())

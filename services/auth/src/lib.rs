@@ -64,8 +64,8 @@ impl Default for Settings {
     fn default() -> Self {
         let day = Duration::from_secs(24 * 60 * 60);
         Self {
-            page_secret: Secret::default(),
-            key_secret: Secret::default(),
+            page_secret: Secret::random(),
+            key_secret: Secret::random(),
             issuer: "agora".to_owned(),
             audience: "agora".to_owned(),
             lifetimes: Lifetimes { access_token: Duration::from_secs(600), session: day * 30 },

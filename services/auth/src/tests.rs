@@ -12,7 +12,7 @@ use storage::{Fact, Log, relay, testing::each_database};
 use tonic::Request;
 
 pub use self::house::install_contract;
-use self::house::{ALICE, BOB, House, RIGHT, SECOND, as_session, login, reason, told};
+use self::house::{ALICE, BOB, House, RIGHT, SECOND, as_session, login, reason, settings, told};
 use crate::{Settings, store};
 
 #[tokio::test]
@@ -80,7 +80,7 @@ async fn a_locked_account_answers_right_and_wrong_passwords_alike_and_after_a_re
         let (right, wrong) = (house.login(RIGHT).await.unwrap_err(), house.login("wrong").await.unwrap_err());
         assert_eq!(right, wrong);
         assert_eq!((right.reason(), right.metadata("retry_after_seconds")), ("ACCOUNT_LOCKED", Some("30")));
-        let restarted = house.replica(Settings::default()).await;
+        let restarted = house.replica(settings()).await;
         assert_eq!(login(&restarted, RIGHT).await.unwrap_err(), right);
         house.clock.advance(SECOND * 30);
         login(&restarted, RIGHT).await.unwrap();
@@ -155,7 +155,7 @@ async fn sessions_are_listed_newest_first_and_ended_by_their_user_alone() {
 async fn one_session_too_many_ends_the_oldest() {
     for database in each_database().await {
         let house = House::new(database.url()).await;
-        let service = house.replica(Settings { sessions_max: 2, ..Settings::default() }).await;
+        let service = house.replica(Settings { sessions_max: 2, ..settings() }).await;
         let mut tokens = Vec::new();
         for _ in 0..3 {
             house.clock.advance(SECOND);
@@ -232,7 +232,7 @@ async fn a_key_is_replaced_when_it_has_signed_for_its_time_or_cannot_be_opened()
         house.service.rotate_if_due().await.unwrap();
         assert_eq!(count().await, 2);
         let tokens = house.login(RIGHT).await.unwrap();
-        let settings = Settings { key_secret: Secret::new("another secret"), ..Settings::default() };
+        let settings = Settings { key_secret: Secret::new("another secret"), ..settings() };
         let moved = house.replica(settings).await;
         assert_eq!(count().await, 3);
         house.hear().await;
@@ -245,7 +245,7 @@ async fn a_key_is_replaced_when_it_has_signed_for_its_time_or_cannot_be_opened()
 async fn a_follower_hears_what_another_replica_did_and_its_stream_ends_on_drain() {
     for database in each_database().await {
         let house = House::new(database.url()).await;
-        let other = house.replica(Settings::default()).await;
+        let other = house.replica(settings()).await;
         let tokens = house.login(RIGHT).await.unwrap();
         let (drain, _) = Drain::new();
         let (bulletin, db) = (house.service.0.bulletin.clone(), house.service.0.db.clone());

@@ -41,9 +41,6 @@ mod tests;
 pub const MIGRATIONS: &[Migration] =
     &[Migration { version: 1, name: "catalog", sql: include_str!("../migrations/0001_catalog.sql") }];
 
-/// The secret of whoever sets none. Everyone knows it.
-pub const DEMO_SECRET: &str = "agora-demo-catalog-secret";
-
 /// A feed that never rests would starve everyone else.
 const TICK_INTERVAL_MIN: Duration = Duration::from_millis(10);
 
@@ -79,8 +76,8 @@ pub struct Settings {
 impl Default for Settings {
     fn default() -> Self {
         Self {
-            secret: Secret::new(DEMO_SECRET),
-            quote_secret: Secret::new(DEMO_SECRET),
+            secret: Secret::random(),
+            quote_secret: Secret::random(),
             feed: FeedChoice::default(),
             tick_interval: Duration::from_secs(1),
             spread_bps: 10,

@@ -31,9 +31,6 @@ use storage::{Db, Log, Migration, page::Tokens};
 pub const MIGRATIONS: &[Migration] =
     &[Migration { version: 1, name: "books", sql: include_str!("../migrations/0001_books.sql") }];
 
-/// The secret of whoever sets none. Everyone knows it.
-pub const DEMO_SECRET: &str = "agora-demo-ledger-secret";
-
 /// What may be set.
 #[derive(Clone, Debug)]
 pub struct Settings {
@@ -52,7 +49,7 @@ pub struct Settings {
 impl Default for Settings {
     fn default() -> Self {
         Self {
-            secret: Secret::new(DEMO_SECRET),
+            secret: Secret::random(),
             currency: "USD".to_owned(),
             deposit_max: 1_000_000,
             demo_bank: true,

@@ -37,8 +37,14 @@ pub fn value(
     for Holding { account, unit } in holdings {
         if account.code == currency {
             cash = account.posted;
+            continue;
         }
-        if unit.fiat || account.posted == 0 {
+        if account.posted == 0 {
+            continue;
+        }
+        // Another currency has no price here: it is named, so that nobody takes the total for all there is.
+        if unit.fiat {
+            unpriced_units.push(account.code);
             continue;
         }
         let quantity = Some(Amount { value: amount::format(account.posted, unit.scale), unit: account.code.clone() });

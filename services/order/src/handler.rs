@@ -9,7 +9,6 @@ use contracts::{
 };
 use futures::stream::BoxStream;
 use kit::{Call, Error, Scope};
-use prost::Message;
 use storage::{Begun, Key, Session, Unit, page};
 use tonic::{Request, Response, Status};
 
@@ -33,7 +32,7 @@ impl OrderService for Service {
         let request = request.into_inner();
         let call = Call::current()?;
         let owner = call.user()?;
-        let key = key(&call, &request.request_id, &request);
+        let key = Key::of(&call, &request.request_id, &request);
         let request_key = key.as_ref().map(Key::to_text);
         // Asked before anything is stored. What it refuses counts only if the key is free: a repeat gets its reply even
         // if the quote has expired since.
@@ -166,12 +165,6 @@ impl Service {
         let work = async move { settle::carry_out(&service, open).await };
         tokio::spawn(kit::call::run(call, work)).await.map_err(Error::internal)?
     }
-}
-
-/// The idempotency key of a request.
-fn key(call: &Call, request_id: &str, request: &impl Message) -> Option<Key> {
-    let method = call.method.as_ref().map_or("", |method| method.path.as_str());
-    Key::new(call.principal(), method, request_id, request)
 }
 
 fn state(state: api::order::State) -> Option<State> {

@@ -26,9 +26,6 @@ use storage::{Db, Log, Migration, page::Tokens};
 pub const MIGRATIONS: &[Migration] =
     &[Migration { version: 1, name: "orders", sql: include_str!("../migrations/0001_orders.sql") }];
 
-/// The secret of whoever sets none. Everyone knows it.
-pub const DEMO_SECRET: &str = "agora-demo-order-secret";
-
 /// What may be set.
 #[derive(Clone, Debug)]
 pub struct Settings {
@@ -45,7 +42,7 @@ pub struct Settings {
 impl Default for Settings {
     fn default() -> Self {
         Self {
-            secret: Secret::new(DEMO_SECRET),
+            secret: Secret::random(),
             reconcile_after: Duration::from_secs(5),
             watch_age_max: Duration::from_secs(15 * 60),
             watches_max: 10,

@@ -42,7 +42,7 @@ pub struct Settings {
 impl Default for Settings {
     fn default() -> Self {
         Self {
-            page_secret: Secret::default(),
+            page_secret: Secret::random(),
             cost: Cost::default(),
             hashes_at_once: std::thread::available_parallelism().unwrap_or(NonZero::<usize>::MIN),
             hash_wait: Duration::from_secs(2),

@@ -16,6 +16,7 @@ use futures::{Stream, StreamExt};
 use kit::{
     Call, Caller, Clock, Error, Timestamp,
     auth::{Keyring, KeysAndRevocations, Verifier},
+    config::Secret,
     contract::Contract,
     link::{Link, Links},
 };
@@ -52,7 +53,7 @@ impl House {
     pub async fn new(url: &str) -> Self {
         install_contract();
         let (clock, password) = (Clock::manual(START), Arc::new(Mutex::new(RIGHT.to_owned())));
-        let service = replica(url, &clock, &password, Settings::default()).await;
+        let service = replica(url, &clock, &password, settings()).await;
         let keyring = Keyring::new(clock.clone());
         let verifier = Verifier::new(keyring.clone(), clock.clone(), "agora", "agora");
         let house = Self { url: url.to_owned(), clock, password, service, keyring, verifier };
@@ -161,4 +162,9 @@ pub fn told(word: WatchKeysAndRevocationsResponse) -> KeysAndRevocations {
 
 pub fn reason<T: std::fmt::Debug>(refused: Result<T, Error>) -> String {
     refused.unwrap_err().reason().to_owned()
+}
+
+/// The settings that all replicas of a test share.
+pub fn settings() -> Settings {
+    Settings { page_secret: Secret::new("pages"), key_secret: Secret::new("keys"), ..Settings::default() }
 }

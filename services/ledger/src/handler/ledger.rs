@@ -5,9 +5,10 @@ use contracts::{
     r#type::v1::Amount,
 };
 use kit::Call;
+use storage::Key;
 use tonic::{Request, Response, Status};
 
-use super::{key, not_found, tell};
+use super::{not_found, tell};
 use crate::{
     Service,
     book::{self, Entry},
@@ -24,7 +25,7 @@ impl LedgerService for Service {
         let request = request.into_inner();
         // The key belongs to the workload, whether or not a user's token came along: a repeat after a crash has none.
         let call = Call { caller: None, ..Call::current()? };
-        let key = key(&call, &request.request_id, &request);
+        let key = Key::of(&call, &request.request_id, &request);
         let mut entries = Vec::with_capacity(request.entries.len());
         for entry in request.entries {
             let (code, unit, atoms) = self.parse(entry.amount).await?;

@@ -7,9 +7,8 @@ use contracts::{
     ledger::v1::{LedgerEvent, ledger_event::Event},
     r#type::v1::{Amount, Reason},
 };
-use kit::{Call, Error, amount, units::Unit};
-use prost::Message;
-use storage::{Fact, Key};
+use kit::{Error, amount, units::Unit};
+use storage::Fact;
 
 use crate::Service;
 
@@ -41,12 +40,6 @@ impl Service {
         let unit = self.0.units.get(code).await?;
         Ok(Some(Amount { value: amount::format(atoms, unit.scale), unit: code.to_owned() }))
     }
-}
-
-/// The idempotency key of a request.
-fn key(call: &Call, request_id: &str, request: &impl Message) -> Option<Key> {
-    let method = call.method.as_ref().map_or("", |method| method.path.as_str());
-    Key::new(call.principal(), method, request_id, request)
 }
 
 /// Publishes a fact about money or holdings.

@@ -9,10 +9,10 @@ use contracts::{
     r#type::v1::{Amount, Reason},
 };
 use kit::{Call, Error, amount, units::Unit as Measure};
-use storage::{Change, Unit, page};
+use storage::{Change, Key, Unit, page};
 use tonic::{Request, Response, Status};
 
-use super::{key, not_found, tell};
+use super::{not_found, tell};
 use crate::{
     Service,
     book::{Account, Entry, HOUSE_BANK},
@@ -47,7 +47,7 @@ impl WalletService for Service {
         let request = request.into_inner();
         let call = Call::current()?;
         let owner = call.user()?;
-        let key = key(&call, &request.request_id, &request);
+        let key = Key::of(&call, &request.request_id, &request);
         let (code, measure, atoms) = self.parse_money(request.amount).await?;
         self.check_deposit(&code, measure, atoms)?;
         let reply = self.0.db.once(key, async |unit: &mut Unit| {
@@ -71,7 +71,7 @@ impl WalletService for Service {
         let request = request.into_inner();
         let call = Call::current()?;
         let owner = call.user()?;
-        let key = key(&call, &request.request_id, &request);
+        let key = Key::of(&call, &request.request_id, &request);
         let (code, measure, atoms) = self.parse_money(request.amount).await?;
         let reply = self.0.db.once(key, async |unit: &mut Unit| {
             posting::hold(unit, owner, &code, measure, atoms).await?;
@@ -134,7 +134,7 @@ impl WalletService for Service {
     ) -> Result<Response<api::SettleWithdrawalResponse>, Status> {
         let request = request.into_inner();
         let call = Call::current()?;
-        let (scope, key) = (call.scope()?, key(&call, &request.request_id, &request));
+        let (scope, key) = (call.scope()?, Key::of(&call, &request.request_id, &request));
         let command = match request.outcome() {
             Outcome::Paid => Command::Settle,
             Outcome::Refused => Command::Reject,
