@@ -40,6 +40,7 @@ pub fn serve(
         ..Config::default()
     };
     let edge = Edge::new(host.contract.clone(), way_out, host.verifier.clone(), config)?;
+    host.spawn(edge.health().follow(host.ready(), front.clone()));
     let (drain, limit) = (host.drain.clone(), host.platform.lifetimes.drain_limit);
     host.spawn(async move {
         let serving = edge.serve(listener, {

@@ -113,8 +113,11 @@ impl Host {
         self.spawn(storage::idempotency::keep_swept(db.clone(), KEYS_KEPT, self.draining()));
         self.spawn(storage::relay::run(db, log.clone(), self.draining()));
         self.spawn((started.run)(log, self.draining()));
-        App::new(service.name, self.contract.clone(), contracts::DESCRIPTORS, self.verifier.clone(), started.routes)
-            .map_err(sentence)
+        let (contract, verifier) = (self.contract.clone(), self.verifier.clone());
+        let app =
+            App::new(service.name, contract, contracts::DESCRIPTORS, verifier, started.routes).map_err(sentence)?;
+        self.spawn(app.health().follow(self.ready(), self.draining()));
+        Ok(app)
     }
 
     /// Follows auth for keys and revocations.

@@ -18,6 +18,7 @@ use kit::{
     Body,
     auth::Verifier,
     contract::{Contract, Method},
+    health::Health,
     link::Link,
     telemetry,
     trace::{self, TraceContext},
@@ -73,12 +74,18 @@ pub(crate) struct Inner {
     pub door: Door,
     pub upstream: Upstream,
     pub introspection: Routes,
+    pub health: Health,
     pub pages: Pages,
     pub config: Config,
     pub draining: watch::Sender<bool>,
 }
 
 impl Edge {
+    /// What the edge says of the health of all services: serving, until someone says otherwise.
+    pub fn health(&self) -> Health {
+        self.0.health.clone()
+    }
+
     /// An edge for every route and RPC of `contract`, which calls the services by way of `upstream`.
     ///
     /// # Errors
@@ -86,11 +93,13 @@ impl Edge {
     pub fn new(contract: Arc<Contract>, upstream: Link, verifier: Verifier, config: Config) -> Result<Edge, EdgeError> {
         let codec = Arc::new(Codec::new(contract.pool()));
         let router = crate::routes::build(&contract, &codec).map_err(EdgeError::Routes)?;
+        let (introspection, health) = grpc::introspection(&contract)?;
         Ok(Edge(Arc::new(Inner {
             door: Door::new(&contract, verifier, &config),
             errors: Arc::new(Errors::new(contract.clone(), codec.clone())),
             upstream: Upstream::new(upstream, config.reply_max),
-            introspection: grpc::introspection(&contract)?,
+            introspection,
+            health,
             pages: Pages::new(&contract, &router, &config.pages),
             draining: watch::Sender::new(false),
             contract,

@@ -2,7 +2,7 @@
 //! of the contract.
 
 use http::{HeaderMap, HeaderValue, Request, Response, Version, header};
-use kit::{Body, Error, call, contract::Contract, guard};
+use kit::{Body, Error, call, contract::Contract, guard, health::Health};
 use tokio::time::timeout_at;
 use tonic::{Status, body::Body as GrpcBody, service::Routes};
 use tonic_reflection::server::Builder;
@@ -26,7 +26,7 @@ pub fn is_grpc(headers: &HeaderMap) -> bool {
 ///
 /// # Errors
 /// If the descriptors cannot be served.
-pub fn introspection(contract: &Contract) -> Result<Routes, Error> {
+pub fn introspection(contract: &Contract) -> Result<(Routes, Health), Error> {
     let descriptors = contract.pool().encode_to_vec();
     let builder = || {
         // Whoever asks also finds health, and the details of errors if the contract does not have them itself.
@@ -36,15 +36,8 @@ pub fn introspection(contract: &Contract) -> Result<Routes, Error> {
     };
     let v1 = builder().build_v1().map_err(Error::internal)?;
     let v1alpha = builder().build_v1alpha().map_err(Error::internal)?;
-    let (reporter, health) = tonic_health::server::health_reporter();
-    let services: Vec<String> = contract.pool().services().map(|service| service.full_name().to_owned()).collect();
-    // The reporter's state sits behind an uncontended lock: this finishes at once.
-    futures::executor::block_on(async {
-        for service in services {
-            reporter.set_service_status(service, tonic_health::ServingStatus::Serving).await;
-        }
-    });
-    Ok(Routes::new(health).add_service(v1).add_service(v1alpha).prepare())
+    let (health, server) = Health::new(contract.pool().services().map(|service| service.full_name().to_owned()));
+    Ok((Routes::new(server).add_service(v1).add_service(v1alpha).prepare(), health))
 }
 
 impl Inner {

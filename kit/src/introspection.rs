@@ -1,9 +1,8 @@
 //! Health and reflection: what a service says about itself, beside the contract.
 
 use tonic::service::Routes;
-use tonic_health::ServingStatus;
 
-use crate::{Error, contract::Contract};
+use crate::{Error, contract::Contract, health::Health};
 
 /// Whether a path belongs to health or reflection.
 pub(crate) fn serves(path: &str) -> bool {
@@ -11,19 +10,17 @@ pub(crate) fn serves(path: &str) -> bool {
 }
 
 /// Adds `grpc.health.v1` and reflection, v1 and v1alpha, over the services of one workload.
-pub(crate) fn add(routes: Routes, workload: &str, contract: &Contract, descriptors: &[u8]) -> Result<Routes, Error> {
+pub(crate) fn add(
+    routes: Routes,
+    workload: &str,
+    contract: &Contract,
+    descriptors: &[u8],
+) -> Result<(Routes, Health), Error> {
     let mut services: Vec<&str> =
         contract.methods().filter(|method| method.context == workload).map(|method| method.service.as_str()).collect();
     services.dedup();
 
-    let (reporter, health) = tonic_health::server::health_reporter();
-    let names: Vec<String> = services.iter().map(|name| (*name).to_owned()).collect();
-    // The reporter's state sits behind an uncontended lock: this finishes at once.
-    futures::executor::block_on(async {
-        for name in names {
-            reporter.set_service_status(name, ServingStatus::Serving).await;
-        }
-    });
+    let (health, server) = Health::new(services.iter().map(|name| (*name).to_owned()));
 
     let reflection = || {
         let builder = tonic_reflection::server::Builder::configure().register_encoded_file_descriptor_set(descriptors);
@@ -31,5 +28,5 @@ pub(crate) fn add(routes: Routes, workload: &str, contract: &Contract, descripto
     };
     let v1 = reflection().build_v1().map_err(Error::internal)?;
     let v1alpha = reflection().build_v1alpha().map_err(Error::internal)?;
-    Ok(routes.add_service(health).add_service(v1).add_service(v1alpha))
+    Ok((routes.add_service(server).add_service(v1).add_service(v1alpha), health))
 }

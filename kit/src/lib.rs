@@ -10,6 +10,7 @@ pub mod contract;
 pub mod drain;
 pub mod error;
 pub mod guard;
+pub mod health;
 pub mod id;
 mod introspection;
 mod leash;

@@ -21,7 +21,9 @@ use crate::{
     auth::Verifier,
     call::{self, Call, Peer},
     contract::{Contract, Method},
-    guard, introspection, leash, link, telemetry, timeout,
+    guard,
+    health::Health,
+    introspection, leash, link, telemetry, timeout,
     trace::{self, TraceContext},
 };
 
@@ -39,6 +41,7 @@ struct Inner {
     contract: Arc<Contract>,
     verifier: Verifier,
     routes: Routes,
+    health: Health,
 }
 
 impl App {
@@ -53,13 +56,19 @@ impl App {
         verifier: Verifier,
         routes: Routes,
     ) -> Result<Self, Error> {
-        let routes = introspection::add(routes, workload, &contract, descriptors)?.prepare();
-        Ok(Self(Arc::new(Inner { workload: workload.to_owned(), contract, verifier, routes })))
+        let (routes, health) = introspection::add(routes, workload, &contract, descriptors)?;
+        let routes = routes.prepare();
+        Ok(Self(Arc::new(Inner { workload: workload.to_owned(), contract, verifier, routes, health })))
     }
 
     /// The name of the workload.
     pub fn workload(&self) -> &str {
         &self.0.workload
+    }
+
+    /// What it says of its health.
+    pub fn health(&self) -> Health {
+        self.0.health.clone()
     }
 }
 

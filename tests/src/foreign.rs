@@ -8,7 +8,7 @@ use serde_json::Value;
 use crate::platform::{Platform, Shape, key};
 
 /// A tool of `scripts/tools.sh`. Missing in CI is a failure; elsewhere the test says that it left something out.
-fn tool(name: &str) -> Option<PathBuf> {
+pub fn tool(name: &str) -> Option<PathBuf> {
     let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../.tools/bin").join(name);
     if path.exists() {
         return Some(path);

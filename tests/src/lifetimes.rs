@@ -10,23 +10,37 @@ use crate::{
 };
 
 /// A platform whose quotes and tokens end soon, and whose prices are in a file.
-async fn short_lived(file: &std::path::Path) -> Result<Platform> {
+async fn short_lived(shape: Shape, file: &std::path::Path) -> Result<Platform> {
     let feed = format!("file:{}", file.display());
     let settings = [
         ("AGORA_FEED", feed.as_str()),
         ("AGORA_TICK_INTERVAL", "50ms"),
         ("AGORA_PRICE_AGE_MAX", "2s"),
         ("AGORA_QUOTE_LIFETIME", "1s"),
-        ("AGORA_ACCESS_TOKEN_LIFETIME", "6s"),
+        ("AGORA_ACCESS_TOKEN_LIFETIME", "15s"),
     ];
-    Platform::start_with(Shape::Direct, &settings).await
+    Platform::start_with(shape, &settings).await
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn quotes_and_tokens_end_and_the_market_moves() -> Result<()> {
+async fn quotes_and_tokens_end_and_the_market_moves_in_one_process_with_sidecars() -> Result<()> {
+    everything_ends(Shape::Meshed).await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn quotes_and_tokens_end_and_the_market_moves_in_one_process_without_sidecars() -> Result<()> {
+    everything_ends(Shape::Direct).await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn quotes_and_tokens_end_and_the_market_moves_with_a_process_per_role() -> Result<()> {
+    everything_ends(Shape::Roles).await
+}
+
+async fn everything_ends(shape: Shape) -> Result<()> {
     let folder = tempfile::tempdir()?;
     let file = folder.path().join("prices");
-    let platform = short_lived(&file).await?;
+    let platform = short_lived(shape, &file).await?;
     for protocol in [Protocol::Rest, Protocol::Grpc] {
         let client = platform.client(protocol)?;
         a_price_that_moved_voids_the_quote(&client, &file).await?;

@@ -95,6 +95,11 @@ async fn what_is_malformed(client: &Client, one: &Person) -> Result<()> {
     let weak = client.call("user.v1.UserService/CreateUser", request).await;
     refused(client, weak, "INVALID_FIELD", "");
 
+    if client.protocol == Protocol::Grpc {
+        let request = json!({"query": "x".repeat(2 << 20)});
+        let large = client.call("catalog.v1.ProductService/SearchProducts", request).await;
+        refused(client, large, "BODY_TOO_LARGE", "");
+    }
     if client.protocol == Protocol::Rest {
         what_only_rest_can_get_wrong(one).await?;
     }
