@@ -8,9 +8,10 @@ use std::{
     time::Duration,
 };
 
+use agora::services::SERVICES;
 use anyhow::{Context, Result};
 use http::Request;
-use kit::Body;
+use kit::{Body, contract::Access};
 use serde_json::json;
 use sidecar::{Config, Endpoints, Identity, JoinTokens, LocalCa, Sidecar, Source, token_path};
 use tower::ServiceExt;
@@ -18,10 +19,12 @@ use tower::ServiceExt;
 use crate::{
     client::Protocol,
     people::Person,
-    platform::{Platform, Shape},
+    platform::{Platform, Process, Shape},
 };
 
 const PATIENCE: Duration = Duration::from_secs(5);
+/// The first byte of a TLS alert (RFC 8446 §5.1).
+const TLS_ALERT: u8 = 0x15;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn no_port_but_the_edge_speaks_to_someone_without_a_certificate() -> Result<()> {
@@ -31,13 +34,25 @@ async fn no_port_but_the_edge_speaks_to_someone_without_a_certificate() -> Resul
     assert!(listening.contains(&edge.port()));
     assert_eq!(listening.len(), 1 + platform.sidecars.len(), "the edge and the sidecars, nothing else: {listening:?}");
     for port in listening.iter().filter(|port| **port != edge.port()) {
-        let mut stream = TcpStream::connect(("127.0.0.1", *port))?;
-        stream.set_read_timeout(Some(PATIENCE))?;
-        stream.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0")?;
-        let mut heard = Vec::new();
-        // A reset is as good an answer as an alert.
-        let _ = stream.read_to_end(&mut heard);
-        assert!(heard.is_empty() || heard[0] == 0x15, "port {port} answers plaintext with {heard:?}");
+        let heard = greet(*port)?;
+        assert!(heard.is_empty() || heard[0] == TLS_ALERT, "port {port} answers plaintext with {heard:?}");
+    }
+    Ok(())
+}
+
+/// With a process per role there are the authority and the pages for operators, too.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_port_of_any_role_but_the_edge_speaks_grpc_to_a_stranger() -> Result<()> {
+    let mut platform = Platform::start(Shape::Roles).await?;
+    let edge: SocketAddr = platform.address.parse()?;
+    let processes: Vec<u32> = platform.processes().iter().map(Process::id).collect();
+    let listening = listening_ports(&processes)?;
+    // The edge, the authority, a sidecar and a page for each service, a page for the edge.
+    assert_eq!(listening.len(), 2 + 2 * SERVICES.len() + 1, "{listening:?}");
+    for port in listening.iter().filter(|port| **port != edge.port()) {
+        let heard = greet(*port)?;
+        let http1 = heard.starts_with(b"HTTP/1.1 4");
+        assert!(heard.is_empty() || heard[0] == TLS_ALERT || http1, "port {port} answers with {heard:?}");
     }
     Ok(())
 }
@@ -63,10 +78,18 @@ async fn a_service_with_its_own_certificate_may_only_call_what_names_it() -> Res
     // The token of catalog gives the identity of catalog, and no other.
     let wrong = Identity::obtain("order", joined("catalog")?).await;
     assert!(wrong.is_err(), "the join token of catalog gave the identity of order");
-    let post = "/agora.ledger.v1.LedgerService/PostTransaction";
-    assert_eq!(call_as(&platform, "catalog", joined("catalog")?, post).await?, "PERMISSION_DENIED");
+    for service in SERVICES {
+        let closed = platform.contract.methods().filter(|method| method.context == service.name);
+        let closed: Vec<_> = closed
+            .filter(|method| method.policy.access != Access::Public && !method.policy.admits_service("catalog"))
+            .collect();
+        assert!(!closed.is_empty(), "{} has nothing to protect", service.name);
+        for method in closed {
+            let answer = call_as(&platform, "catalog", joined("catalog")?, &method.path).await?;
+            assert_eq!(answer, "PERMISSION_DENIED", "{} as catalog", method.path);
+        }
+    }
     let authenticate = "/agora.user.v1.UserService/Authenticate";
-    assert_eq!(call_as(&platform, "catalog", joined("catalog")?, authenticate).await?, "PERMISSION_DENIED");
     // Whom the contract names gets as far as the validation of an empty request.
     assert_eq!(call_as(&platform, "auth", joined("auth")?, authenticate).await?, "INVALID_ARGUMENT");
     Ok(())
@@ -89,6 +112,17 @@ async fn no_header_of_a_client_is_believed_as_identity() -> Result<()> {
     let (status, _) = client.http_request(http::Method::POST, settle, Some(body), &headers).await?;
     assert_eq!(status, 401);
     Ok(())
+}
+
+/// What a port says to someone who opens HTTP/2 without TLS.
+fn greet(port: u16) -> Result<Vec<u8>> {
+    let mut stream = TcpStream::connect(("127.0.0.1", port))?;
+    stream.set_read_timeout(Some(PATIENCE))?;
+    let mut heard = Vec::new();
+    // A reset, even while we write, is as good an answer as an alert.
+    let _ = stream.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0");
+    let _ = stream.read_to_end(&mut heard);
+    Ok(heard)
 }
 
 /// Calls an RPC with an empty request as a workload of `source`, past the edge. Gives the name of the code.
