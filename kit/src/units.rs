@@ -55,7 +55,7 @@ impl Units {
         self.load(code).await?;
         self.0.known.load().get(code).copied().ok_or_else(|| {
             let code: String = code.chars().take(20).collect();
-            Error::named("UNIT_MISMATCH", format!("There is no unit `{code}`. ListUnits names them."))
+            Error::named("UNIT_MISMATCH", format!("There is no unit `{code}`. The list of units names them all."))
                 .with("unit", code)
         })
     }
