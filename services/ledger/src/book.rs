@@ -49,6 +49,12 @@ pub struct Entry {
     pub atoms: i64,
 }
 
+/// The entries that move `atoms` from one owner to another.
+pub fn pair(from: &str, to: &str, code: &str, unit: Unit, atoms: i64) -> Vec<Entry> {
+    let entry = |owner: &str, atoms| Entry { owner: owner.to_owned(), code: code.to_owned(), unit, atoms };
+    vec![entry(from, -atoms), entry(to, atoms)]
+}
+
 /// What an owner has of a unit.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Account {

@@ -4,9 +4,12 @@
 mod bank;
 mod book;
 mod handler;
+mod hold;
+mod hold_store;
 mod portfolio;
 mod posting;
 mod store;
+mod sweep;
 mod withdrawal;
 
 #[cfg(test)]
@@ -28,8 +31,10 @@ use kit::{
 use storage::{Db, Log, Migration, page::Tokens};
 
 /// The tables of the ledger.
-pub const MIGRATIONS: &[Migration] =
-    &[Migration { version: 1, name: "books", sql: include_str!("../migrations/0001_books.sql") }];
+pub const MIGRATIONS: &[Migration] = &[
+    Migration { version: 1, name: "books", sql: include_str!("../migrations/0001_books.sql") },
+    Migration { version: 2, name: "holds", sql: include_str!("../migrations/0002_holds.sql") },
+];
 
 /// What may be set.
 #[derive(Clone, Debug)]
@@ -93,11 +98,14 @@ impl Service {
             .add_service(WalletServiceServer::new(self.clone()))
     }
 
-    /// Its work in the background, until drained: the demo bank.
+    /// Its work in the background, until drained: the demo bank, and the end of holds whose time is over.
     pub async fn run(self, _log: Log, draining: Draining) {
-        if self.0.settings.demo_bank {
-            bank::run(&self, &draining).await;
-        }
+        let bank = async {
+            if self.0.settings.demo_bank {
+                bank::run(&self, &draining).await;
+            }
+        };
+        tokio::join!(bank, sweep::run(&self, &draining));
     }
 }
 

@@ -8,7 +8,7 @@ use storage::{Bind, Row, Session};
 
 use crate::{
     book::{Account, Book, Entry, is_house},
-    withdrawal::{HoldState, State, Withdrawal},
+    withdrawal::{State, Withdrawal},
 };
 
 /// A transaction as it is stored, but for its entries.
@@ -104,13 +104,27 @@ pub async fn save_book(session: &mut Session, book: &Book) -> Result<(), Error> 
     session.rows_dynamic(sql, &binds).await.map(|_| ())
 }
 
-/// Writes a transaction, without its entries.
-pub async fn insert_transaction(session: &mut Session, header: &Header) -> Result<(), Error> {
-    const INSERT: &str = "INSERT INTO transactions (id, kind, reference, create_time) VALUES ($1, $2, $3, $4)";
+/// Writes a transaction without its entries, unless there is one with its id. Says whether it did.
+pub async fn insert_transaction(
+    session: &mut Session,
+    header: &Header,
+    hold_id: Option<&str>,
+    fingerprint: Option<[u8; 32]>,
+) -> Result<bool, Error> {
+    const INSERT: &str = "INSERT INTO transactions (id, kind, reference, create_time, hold_id, fingerprint)
+        VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT (id) DO NOTHING";
 
     let Header { id, kind, reference, create_time } = header;
-    let binds = [id.into(), kind.into(), reference.into(), (*create_time).into()];
-    session.exec(INSERT, &binds).await.map(|_| ())
+    let head = [id.into(), kind.into(), reference.into(), (*create_time).into()];
+    let tail = [hold_id.into(), fingerprint.map(Vec::from).into()];
+    Ok(session.exec(INSERT, &[&head[..], &tail].concat()).await? == 1)
+}
+
+/// The fingerprint of the request that has written a transaction, if there is the transaction; it may be one of an id
+/// that no caller has chosen.
+pub async fn fingerprint(session: &mut Session, id: &str) -> Result<Option<Option<Vec<u8>>>, Error> {
+    const FIND: &str = "SELECT fingerprint FROM transactions WHERE id = $1";
+    session.row(FIND, &[id.into()]).await?.map(|row| row.optional_bytes(0)).transpose()
 }
 
 /// Writes the entries of a transaction. `balances` is what each entry left, `last` each owner's last number.
@@ -166,15 +180,20 @@ pub async fn accounts_of(session: &mut Session, owner: &str) -> Result<Vec<Accou
     session.rows(ALL, &[owner.into()]).await?.iter().map(account).collect()
 }
 
-/// Adds up every unit, at one moment.
+/// Adds up every unit, at one moment: an account has what its entries say, what is left of its holds is set aside, and
+/// as much of them was moved as the transactions say that moved them.
 pub async fn sums(session: &mut Session) -> Result<Vec<Sum>, Error> {
     const ADD_UP: &str = "SELECT a.unit, CAST(SUM(a.posted) AS BIGINT), CAST(COUNT(*) AS BIGINT),
-        CAST(SUM(CASE WHEN a.posted = COALESCE(e.atoms, 0) AND a.held = COALESCE(h.atoms, 0)
-            AND (a.limited = 0 OR a.posted >= a.held) THEN 0 ELSE 1 END) AS BIGINT)
+        CAST(SUM(CASE WHEN a.posted = COALESCE(e.atoms, 0) AND a.held = COALESCE(h.held, 0)
+            AND (a.limited = 0 OR a.posted >= a.held AND COALESCE(h.moved, 0) = COALESCE(e.moved, 0))
+            THEN 0 ELSE 1 END) AS BIGINT)
         FROM accounts a
-        LEFT JOIN (SELECT owner, unit, SUM(atoms) AS atoms FROM entries GROUP BY owner, unit) e
+        LEFT JOIN (SELECT l.owner, l.unit, SUM(l.atoms) AS atoms,
+                SUM(CASE WHEN t.hold_id IS NULL THEN 0 ELSE -l.atoms END) AS moved
+            FROM entries l JOIN transactions t ON t.id = l.transaction_id GROUP BY l.owner, l.unit) e
             ON e.owner = a.owner AND e.unit = a.unit
-        LEFT JOIN (SELECT owner, unit, SUM(atoms) AS atoms FROM holds WHERE state = 'HELD' GROUP BY owner, unit) h
+        LEFT JOIN (SELECT owner, unit, SUM(CASE WHEN state = 'HELD' THEN atoms - posted ELSE 0 END) AS held,
+                SUM(posted) AS moved FROM holds GROUP BY owner, unit) h
             ON h.owner = a.owner AND h.unit = a.unit
         GROUP BY a.unit ORDER BY a.unit";
 
@@ -183,21 +202,16 @@ pub async fn sums(session: &mut Session) -> Result<Vec<Sum>, Error> {
     rows.iter().map(sum).collect()
 }
 
-/// Writes a new withdrawal and the hold that keeps its money.
+/// Writes a new withdrawal.
 pub async fn insert_withdrawal(session: &mut Session, withdrawal: &Withdrawal) -> Result<(), Error> {
-    const HOLD: &str = "INSERT INTO holds (id, owner, unit, atoms, state, create_time, update_time)
-        VALUES ($1, $2, $3, $4, $5, $6, $6)";
-    const WITHDRAWAL: &str =
-        "INSERT INTO withdrawals (id, owner, unit, atoms, hold_id, state, create_time, update_time)
+    const INSERT: &str = "INSERT INTO withdrawals (id, owner, unit, atoms, hold_id, state, create_time, update_time)
         VALUES ($1, $2, $3, $4, $5, $6, $7, $7)";
 
     let Withdrawal { id, owner, code, atoms, hold_id, state, create_time, .. } = withdrawal;
     let (atoms, time) = (*atoms, *create_time);
-    let held = HoldState::Held.name();
-    session.exec(HOLD, &[hold_id.into(), owner.into(), code.into(), atoms.into(), held.into(), time.into()]).await?;
     let head = [id.into(), owner.into(), code.into(), atoms.into()];
     let tail = [hold_id.into(), state.name().into(), time.into()];
-    session.exec(WITHDRAWAL, &[&head[..], &tail[..]].concat()).await.map(|_| ())
+    session.exec(INSERT, &[&head[..], &tail[..]].concat()).await.map(|_| ())
 }
 
 /// A withdrawal, locked until the unit ends.
@@ -241,15 +255,12 @@ pub async fn waiting_withdrawals(session: &mut Session, until: Timestamp, limit:
     session.rows(WAITING, &[until.into(), limit.into()]).await?.iter().map(|row| row.text(0)).collect()
 }
 
-/// Ends a withdrawal and its hold.
-pub async fn end_withdrawal(session: &mut Session, ended: &Withdrawal, hold: HoldState) -> Result<(), Error> {
-    const WITHDRAWAL: &str = "UPDATE withdrawals SET state = $2, update_time = $3 WHERE id = $1 AND state = 'HELD'";
-    const HOLD: &str = "UPDATE holds SET state = $2, update_time = $3 WHERE id = $1 AND state = 'HELD'";
+/// Ends a withdrawal. Its hold ends beside it.
+pub async fn end_withdrawal(session: &mut Session, ended: &Withdrawal) -> Result<(), Error> {
+    const END: &str = "UPDATE withdrawals SET state = $2, update_time = $3 WHERE id = $1 AND state = 'HELD'";
 
-    let time = ended.update_time;
-    let withdrawals = session.exec(WITHDRAWAL, &[(&ended.id).into(), ended.state.name().into(), time.into()]).await?;
-    let holds = session.exec(HOLD, &[(&ended.hold_id).into(), hold.name().into(), time.into()]).await?;
-    if (withdrawals, holds) == (1, 1) {
+    let binds = [(&ended.id).into(), ended.state.name().into(), ended.update_time.into()];
+    if session.exec(END, &binds).await? == 1 {
         return Ok(());
     }
     Err(Error::internal(format!("{} was not held when it was to end", ended.id)))

@@ -3,6 +3,8 @@
 use contracts::r#type::v1::Reason;
 use kit::{Error, Timestamp};
 
+use crate::hold::{self, Hold};
+
 /// Where a withdrawal stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum State {
@@ -21,17 +23,6 @@ pub enum Command {
     Settle,
     /// The bank will not pay.
     Reject,
-}
-
-/// What becomes of the money that is set aside for something.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum HoldState {
-    /// It is set aside.
-    Held,
-    /// It has moved on.
-    Posted,
-    /// It is available again.
-    Voided,
 }
 
 /// Money that goes out.
@@ -55,15 +46,33 @@ pub struct Withdrawal {
     pub update_time: Timestamp,
 }
 
+impl Withdrawal {
+    /// The hold that keeps the money while the withdrawal waits.
+    pub fn hold(&self) -> Hold {
+        Hold {
+            id: self.hold_id.clone(),
+            owner: self.owner.clone(),
+            code: self.code.clone(),
+            atoms: self.atoms,
+            posted: 0,
+            state: hold::State::Held,
+            reference: self.id.clone(),
+            expire_time: None,
+            create_time: self.create_time,
+            update_time: self.create_time,
+        }
+    }
+}
+
 impl State {
     /// Every legal move; the hold ends with the withdrawal.
     ///
     /// # Errors
     /// `INVALID_STATE_TRANSITION`: a withdrawal ends once.
-    pub fn decide(self, command: Command) -> Result<(State, HoldState), Error> {
+    pub fn decide(self, command: Command) -> Result<(State, hold::Command), Error> {
         match (self, command) {
-            (State::Held, Command::Settle) => Ok((State::Settled, HoldState::Posted)),
-            (State::Held, Command::Reject) => Ok((State::Rejected, HoldState::Voided)),
+            (State::Held, Command::Settle) => Ok((State::Settled, hold::Command::Post { atoms: None, last: true })),
+            (State::Held, Command::Reject) => Ok((State::Rejected, hold::Command::Void)),
             (State::Settled | State::Rejected, _) => {
                 let message = format!("The withdrawal has ended as {}.", self.name());
                 Err(Error::new(Reason::InvalidStateTransition, message)
@@ -107,17 +116,6 @@ impl Command {
         match self {
             Command::Settle => State::Settled,
             Command::Reject => State::Rejected,
-        }
-    }
-}
-
-impl HoldState {
-    /// The state's name in a row.
-    pub fn name(self) -> &'static str {
-        match self {
-            HoldState::Held => "HELD",
-            HoldState::Posted => "POSTED",
-            HoldState::Voided => "VOIDED",
         }
     }
 }

@@ -23,11 +23,17 @@ impl Service {
 
     /// Reads a positive amount of a currency.
     async fn parse_money(&self, amount: Option<Amount>) -> Result<(String, Unit, i64), Error> {
-        let (code, unit, atoms) = self.parse(amount).await?;
+        let (code, unit, atoms) = self.parse_positive(amount).await?;
         if !unit.fiat {
             let message = format!("{code} is no currency. Only money comes in and goes out here.");
             return Err(Error::new(Reason::UnitMismatch, message).with("unit", code));
         }
+        Ok((code, unit, atoms))
+    }
+
+    /// Reads a positive amount.
+    async fn parse_positive(&self, amount: Option<Amount>) -> Result<(String, Unit, i64), Error> {
+        let (code, unit, atoms) = self.parse(amount).await?;
         if atoms <= 0 {
             let message = "The amount must be more than zero.";
             return Err(Error::new(Reason::AmountOutOfRange, message).with("unit", code));
@@ -37,9 +43,12 @@ impl Service {
 
     /// Writes atoms of a unit as an amount.
     async fn show(&self, code: &str, atoms: i64) -> Result<Option<Amount>, Error> {
-        let unit = self.0.units.get(code).await?;
-        Ok(Some(Amount { value: amount::format(atoms, unit.scale), unit: code.to_owned() }))
+        Ok(Some(money(code, self.0.units.get(code).await?, atoms)))
     }
+}
+
+fn money(code: &str, unit: Unit, atoms: i64) -> Amount {
+    Amount { value: amount::format(atoms, unit.scale), unit: code.to_owned() }
 }
 
 /// Publishes a fact about money or holdings.

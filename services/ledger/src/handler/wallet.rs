@@ -6,20 +6,21 @@ use contracts::{
         self as api, ledger_event::Event, settle_withdrawal_request::Outcome, wallet_service_server::WalletService,
         withdrawal::State as StateProto,
     },
-    r#type::v1::{Amount, Reason},
+    r#type::v1::Reason,
 };
-use kit::{Call, Error, amount, units::Unit as Measure};
+use kit::{Call, Error, units::Unit as Measure};
 use storage::{Change, Key, Unit, page};
 use tonic::{Request, Response, Status};
 
-use super::{not_found, tell};
+use super::{money, not_found, tell};
 use crate::{
     Service,
-    book::{Account, Entry, HOUSE_BANK},
+    book::{Account, HOUSE_BANK, pair},
+    hold,
     portfolio::{self, Holding},
     posting::{self, Posting},
     store::{self, Line},
-    withdrawal::{Command, HoldState, State, Withdrawal},
+    withdrawal::{Command, State, Withdrawal},
 };
 
 #[tonic::async_trait]
@@ -53,7 +54,14 @@ impl WalletService for Service {
         let reply = self.0.db.once(key, async |unit: &mut Unit| {
             let id = kit::id::new("dep", unit.now());
             let entries = pair(HOUSE_BANK, owner, &code, measure, atoms);
-            let posting = Posting { id: kit::id::new("txn", unit.now()), kind: "deposit", reference: &id, entries };
+            let posting = Posting {
+                id: kit::id::new("txn", unit.now()),
+                kind: "deposit",
+                reference: &id,
+                hold_id: None,
+                fingerprint: None,
+                entries,
+            };
             posting::post(unit, posting, &self.0.settings.currency, |_| Ok(())).await?;
             let amount = Some(money(&code, measure, atoms));
             let event = api::DepositCompleted { owner_id: owner.to_owned(), amount: amount.clone() };
@@ -74,7 +82,6 @@ impl WalletService for Service {
         let key = Key::of(&call, &request.request_id, &request);
         let (code, measure, atoms) = self.parse_money(request.amount).await?;
         let reply = self.0.db.once(key, async |unit: &mut Unit| {
-            posting::hold(unit, owner, &code, measure, atoms).await?;
             let withdrawal = Withdrawal {
                 id: kit::id::new("wdl", unit.now()),
                 owner: owner.to_owned(),
@@ -85,6 +92,7 @@ impl WalletService for Service {
                 create_time: unit.now(),
                 update_time: unit.now(),
             };
+            posting::create_hold(unit, withdrawal.hold(), measure).await?;
             store::insert_withdrawal(unit, &withdrawal).await?;
             let withdrawal = record(unit, "", &withdrawal, measure)?;
             Ok(api::CreateWithdrawalResponse { withdrawal: Some(withdrawal) })
@@ -248,20 +256,27 @@ impl Service {
         measure: Measure,
     ) -> Result<api::Withdrawal, Error> {
         let from = withdrawal.state;
-        let (state, hold) = from.decide(command)?;
+        let (state, of_hold) = from.decide(command)?;
+        let hold = withdrawal.hold();
         (withdrawal.state, withdrawal.update_time) = (state, unit.now());
-        let Withdrawal { id, owner, code, atoms, .. } = &withdrawal;
-        match hold {
-            HoldState::Posted => {
-                let entries = pair(owner, HOUSE_BANK, code, measure, *atoms);
-                let posting =
-                    Posting { id: kit::id::new("txn", unit.now()), kind: "withdrawal", reference: id, entries };
-                let release = |book: &mut crate::book::Book| book.release(owner, code, *atoms);
-                posting::post(unit, posting, &self.0.settings.currency, release).await?;
+        match of_hold {
+            hold::Command::Post { .. } => {
+                let step = hold.decide(of_hold, unit.now())?;
+                let posting = Posting {
+                    id: kit::id::new("txn", unit.now()),
+                    kind: "withdrawal",
+                    reference: &withdrawal.id,
+                    hold_id: Some(&hold.id),
+                    fingerprint: None,
+                    entries: pair(&hold.owner, HOUSE_BANK, &hold.code, measure, step.moved),
+                };
+                posting::post_hold(unit, posting, &step, &self.0.settings.currency).await?;
             }
-            HoldState::Voided | HoldState::Held => posting::release(unit, owner, code, *atoms).await?,
+            hold::Command::Void | hold::Command::Expire => {
+                posting::end_hold(unit, &hold, of_hold).await?;
+            }
         }
-        store::end_withdrawal(unit, &withdrawal, hold).await?;
+        store::end_withdrawal(unit, &withdrawal).await?;
         record(unit, from.name(), &withdrawal, measure)
     }
 }
@@ -281,22 +296,12 @@ fn record(unit: &mut Unit, from: &str, withdrawal: &Withdrawal, measure: Measure
     Ok(to_proto(withdrawal, measure))
 }
 
-/// The entries that move `atoms` from one owner to another.
-fn pair(from: &str, to: &str, code: &str, unit: Measure, atoms: i64) -> Vec<Entry> {
-    let entry = |owner: &str, atoms| Entry { owner: owner.to_owned(), code: code.to_owned(), unit, atoms };
-    vec![entry(from, -atoms), entry(to, atoms)]
-}
-
 /// The first `size` rows, and whether there were more.
 fn cut<T>(mut rows: Vec<T>, size: i64) -> (Vec<T>, bool) {
     let size = usize::try_from(size).unwrap_or(usize::MAX);
     let more = rows.len() > size;
     rows.truncate(size);
     (rows, more)
-}
-
-fn money(code: &str, measure: Measure, atoms: i64) -> Amount {
-    Amount { value: amount::format(atoms, measure.scale), unit: code.to_owned() }
 }
 
 fn to_proto(withdrawal: &Withdrawal, measure: Measure) -> api::Withdrawal {

@@ -6,7 +6,8 @@ use proptest::prelude::*;
 use super::install;
 use crate::{
     book::{self, Account, Book, Entry},
-    withdrawal::{Command, HoldState, State},
+    hold,
+    withdrawal::{Command, State},
 };
 
 const USD: Unit = Unit { scale: 2, fiat: true };
@@ -105,8 +106,8 @@ fn a_withdrawal_ends_once() {
     install();
     use {Command::*, State::*};
     for (state, command, expected) in [
-        (Held, Settle, Some((Settled, HoldState::Posted))),
-        (Held, Reject, Some((Rejected, HoldState::Voided))),
+        (Held, Settle, Some((Settled, hold::Command::Post { atoms: None, last: true }))),
+        (Held, Reject, Some((Rejected, hold::Command::Void))),
         (Settled, Settle, None),
         (Settled, Reject, None),
         (Rejected, Settle, None),

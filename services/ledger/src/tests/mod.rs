@@ -1,6 +1,9 @@
 //! What the ledger promises, as sentences.
 
 mod book;
+mod hold_races;
+mod hold_rules;
+mod holds;
 mod money;
 mod races;
 mod wallet;
@@ -230,6 +233,41 @@ impl ProductService for Catalog {
         &self,
         _: Request<catalog::SearchProductsRequest>,
     ) -> Result<Response<catalog::SearchProductsResponse>, Status> {
+        Err(Status::unimplemented("not here"))
+    }
+
+    async fn create_product(
+        &self,
+        _: Request<catalog::CreateProductRequest>,
+    ) -> Result<Response<catalog::CreateProductResponse>, Status> {
+        Err(Status::unimplemented("not here"))
+    }
+
+    async fn update_product(
+        &self,
+        _: Request<catalog::UpdateProductRequest>,
+    ) -> Result<Response<catalog::UpdateProductResponse>, Status> {
+        Err(Status::unimplemented("not here"))
+    }
+
+    async fn archive_product(
+        &self,
+        _: Request<catalog::ArchiveProductRequest>,
+    ) -> Result<Response<catalog::ArchiveProductResponse>, Status> {
+        Err(Status::unimplemented("not here"))
+    }
+
+    async fn create_variant(
+        &self,
+        _: Request<catalog::CreateVariantRequest>,
+    ) -> Result<Response<catalog::CreateVariantResponse>, Status> {
+        Err(Status::unimplemented("not here"))
+    }
+
+    async fn archive_variant(
+        &self,
+        _: Request<catalog::ArchiveVariantRequest>,
+    ) -> Result<Response<catalog::ArchiveVariantResponse>, Status> {
         Err(Status::unimplemented("not here"))
     }
 

@@ -38,6 +38,30 @@ async fn a_repeat_gets_the_same_transaction_whether_or_not_a_user_comes_along() 
 }
 
 #[tokio::test]
+async fn a_repeat_that_comes_when_its_key_was_swept_gets_the_same_transaction() {
+    for bench in Bench::each().await {
+        let me = user();
+        let request = api::PostTransactionRequest {
+            kind: "refund".to_owned(),
+            ..posting(vec![("house/sales", "-5".into(), "USD"), (&me, "5".into(), "USD")])
+        };
+        let post = async |request: &api::PostTransactionRequest| {
+            bench.as_service("payment", bench.service.post_transaction(Request::new(request.clone()))).await
+        };
+        let first = post(&request).await.unwrap();
+        bench.clock.advance(Duration::from_secs(1));
+        assert_eq!(storage::idempotency::sweep(&bench.db, bench.clock.now()).await.unwrap(), 1);
+        assert_eq!(post(&request).await.unwrap(), first);
+        assert_eq!(bench.balance(&me, "USD").await[0], "5.00");
+        bench.clock.advance(Duration::from_secs(1));
+        storage::idempotency::sweep(&bench.db, bench.clock.now()).await.unwrap();
+        let other = api::PostTransactionRequest { kind: "trade".to_owned(), ..request };
+        assert_eq!(post(&other).await.unwrap_err().reason(), "IDEMPOTENCY_KEY_REUSED");
+        assert!(bench.verify().await.holds);
+    }
+}
+
+#[tokio::test]
 async fn a_transaction_that_is_refused_leaves_nothing_and_stays_refused() {
     for bench in Bench::each().await {
         let me = user();
