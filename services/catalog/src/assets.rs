@@ -1,8 +1,11 @@
 //! What is in the catalogue from the first start on. The tables are text files in `seed/`, one row a line.
 
-use kit::{Error, amount};
+use kit::{Error, Timestamp, amount};
 
-use crate::product::{Category, Product, Unit, UnitKind};
+use crate::{
+    goods::{self, Stocked},
+    product::{Category, Form, Product, State, Unit, UnitKind},
+};
 
 /// The currency of every price.
 pub const CURRENCY: &str = "USD";
@@ -14,6 +17,8 @@ pub const PRICE_SCALE: u8 = 8;
 pub struct Asset {
     /// The product. It has no time of creation yet.
     pub product: Product,
+    /// What amounts of it are counted in.
+    pub unit: Unit,
     /// Where its price starts, in atoms of a price.
     pub start_price: i64,
     /// How far its price swings around the start.
@@ -25,10 +30,12 @@ pub struct Asset {
 pub struct Seed {
     /// The currencies.
     pub currencies: Vec<Unit>,
-    /// The categories.
+    /// The categories, those of goods too.
     pub categories: Vec<Category>,
     /// The assets.
     pub assets: Vec<Asset>,
+    /// The goods.
+    pub goods: Vec<Stocked>,
 }
 
 impl Seed {
@@ -52,37 +59,42 @@ impl Seed {
                 asset(row, swing.1)
             })
             .collect::<Result<_, Error>>()?;
-        Ok(Self { currencies, categories, assets })
+        categories.extend(goods::categories());
+        Ok(Self { currencies, categories, assets, goods: goods::read()? })
     }
 }
 
 fn asset([category, code, name, scale, price, description]: [&str; 6], swing_bps: u32) -> Result<Asset, Error> {
+    let unit = Unit { code: code.into(), kind: UnitKind::Asset, scale: number(code, scale)? };
     let product = Product {
         id: kit::id::derive("prd", "catalog", code),
-        unit: Unit { code: code.into(), kind: UnitKind::Asset, scale: number(code, scale)? },
+        form: Form::Asset(unit.clone()),
         name: name.into(),
         description: description.into(),
         category: category.into(),
-        create_time: kit::Timestamp::default(),
+        state: State::Active,
+        version: 1,
+        create_time: Timestamp::default(),
+        update_time: Timestamp::default(),
     };
     let start_price = amount::parse(price, PRICE_SCALE).map_err(|error| wrong(code, &error.to_string()))?;
-    Ok(Asset { product, start_price, swing_bps })
+    Ok(Asset { product, unit, start_price, swing_bps })
 }
 
 /// The rows of a table: columns between `|`, lines that begin with `#` left out. A row of another width comes out empty
 /// and is refused by whoever reads its first number.
-fn rows<const N: usize>(table: &str) -> impl Iterator<Item = [&str; N]> {
+pub(crate) fn rows<const N: usize>(table: &str) -> impl Iterator<Item = [&str; N]> {
     table.lines().filter(|line| !line.starts_with('#')).map(|line| {
         let columns: Vec<&str> = line.split('|').map(str::trim).collect();
         columns.try_into().unwrap_or([""; N])
     })
 }
 
-fn number<T: std::str::FromStr>(of: &str, text: &str) -> Result<T, Error> {
+pub(crate) fn number<T: std::str::FromStr>(of: &str, text: &str) -> Result<T, Error> {
     text.parse().map_err(|_| wrong(of, text))
 }
 
-fn wrong(row: &str, what: &str) -> Error {
+pub(crate) fn wrong(row: &str, what: &str) -> Error {
     Error::internal(format!("the seed of `{row}` is wrong: {what}"))
 }
 
@@ -98,15 +110,17 @@ mod tests {
         assert!(seed.assets.len() >= 110);
         assert!(seed.categories.len() >= 8);
         let used: BTreeSet<_> = seed.assets.iter().map(|asset| asset.product.category.as_str()).collect();
+        let goods: BTreeSet<_> = seed.goods.iter().map(|good| good.product.category.as_str()).collect();
         let named: BTreeSet<_> = seed.categories.iter().map(|category| category.name.as_str()).collect();
-        assert_eq!(used, named);
+        assert_eq!(used.union(&goods).copied().collect::<BTreeSet<_>>(), named);
+        assert!(used.is_disjoint(&goods));
         assert!(seed.currencies.iter().any(|unit| unit.code == CURRENCY && unit.scale == 2));
     }
 
     #[test]
     fn every_unit_of_the_seed_is_one_that_the_contract_takes() {
         let seed = Seed::read().unwrap();
-        let units: Vec<&Unit> = seed.currencies.iter().chain(seed.assets.iter().map(|a| &a.product.unit)).collect();
+        let units: Vec<&Unit> = seed.currencies.iter().chain(seed.assets.iter().map(|asset| &asset.unit)).collect();
         let distinct: BTreeSet<_> = units.iter().map(|unit| &unit.code).collect();
         assert_eq!(distinct.len(), units.len());
         for unit in units {

@@ -129,7 +129,7 @@ impl Walks {
         phased
             .map(|(phase, asset)| {
                 let time = Timestamp::from_micros((now - (now - phase).rem_euclid(TURNS)) * interval);
-                let unit = &asset.product.unit.code;
+                let unit = &asset.unit.code;
                 let walk = Walk::new(self.seed, unit, asset.start_price, asset.swing_bps);
                 let day_ago = Some(walk.price(time - DAY));
                 tick(unit, walk.price(time), day_ago, self.spread_bps, time)
@@ -180,7 +180,7 @@ impl PriceFile {
             let mut lines = text.lines().filter_map(|line| line.trim().split_once(' '));
             lines.find(|(name, _)| *name == unit).map(|(_, price)| price.trim())
         };
-        let price = |asset: &Asset| match written(&asset.product.unit.code) {
+        let price = |asset: &Asset| match written(&asset.unit.code) {
             None => Some(asset.start_price),
             Some(price) => amount::parse(price, PRICE_SCALE).ok().filter(|price| *price > 0),
         };
@@ -188,7 +188,7 @@ impl PriceFile {
             .iter()
             .filter_map(|asset| {
                 let start = Some(asset.start_price);
-                Some(tick(&asset.product.unit.code, price(asset)?, start, self.spread_bps, now))
+                Some(tick(&asset.unit.code, price(asset)?, start, self.spread_bps, now))
             })
             .collect()
     }

@@ -1,13 +1,15 @@
 //! The catalogue: what can be bought, in which units, and what it costs at this moment.
 //!
-//! Products, categories and units are rows. Prices are not: each replica follows the [`feed`] and keeps the latest. A
-//! quote is not either: it is signed and given away, and proves itself when it comes back with an order.
+//! Products, categories, units, list prices and promotions are rows. Prices of assets are not: each replica follows the
+//! [`feed`] and keeps the latest. A quote is not either: it is signed and given away, and proves itself when it comes back
+//! with an order.
 
 use std::{sync::Arc, time::Duration};
 
 use contracts::catalog::v1::{
-    category_service_server::CategoryServiceServer, market_data_service_server::MarketDataServiceServer,
-    pricing_service_server::PricingServiceServer, product_service_server::ProductServiceServer,
+    asset_service_server::AssetServiceServer, category_service_server::CategoryServiceServer,
+    market_data_service_server::MarketDataServiceServer, pricing_service_server::PricingServiceServer,
+    product_service_server::ProductServiceServer,
 };
 use futures::StreamExt;
 use kit::{Error, config::Secret, drain::Draining, link::Links, units::Units};
@@ -20,26 +22,38 @@ use crate::{
     market::{Market, Watches},
     product::UnitKind,
     quote::Terms,
+    rates::Rates,
+    shelf::Shelf,
     token::Signer,
 };
 
 pub mod assets;
+pub mod edit;
 pub mod feed;
+pub mod frozen;
+pub mod goods;
 pub mod handler;
 pub mod market;
 pub mod message;
 pub mod product;
+pub mod purchase;
 pub mod quote;
+pub mod rates;
+pub mod shelf;
 pub mod store;
 pub mod token;
 pub mod walk;
+
+pub use goods::{SeededVariant, seeded_variants};
 
 #[cfg(test)]
 mod tests;
 
 /// The tables of the catalogue.
-pub const MIGRATIONS: &[Migration] =
-    &[Migration { version: 1, name: "catalog", sql: include_str!("../migrations/0001_catalog.sql") }];
+pub const MIGRATIONS: &[Migration] = &[
+    Migration { version: 1, name: "catalog", sql: include_str!("../migrations/0001_catalog.sql") },
+    Migration { version: 2, name: "goods", sql: include_str!("../migrations/0002_goods.sql") },
+];
 
 /// A feed that never rests would starve everyone else.
 const TICK_INTERVAL_MIN: Duration = Duration::from_millis(10);
@@ -59,8 +73,14 @@ pub struct Settings {
     pub spread_bps: u32,
     /// What the house takes of a trade: 10 bps.
     pub fee_bps: u32,
-    /// For how long a quote holds: 30 s.
+    /// For how long the quote of a trade holds: 30 s.
     pub quote_lifetime: Duration,
+    /// For how long the quote of a purchase holds: 15 min.
+    pub purchase_quote_lifetime: Duration,
+    /// Where goods go if nobody says so: `DE`. One of the countries of `seed/taxes.txt`.
+    pub country: String,
+    /// For how long a replica may price baskets by what it read before: 2 s. Its own changes show at once.
+    pub shelf_age_max: Duration,
     /// How old a price may be to trade on: 10 s. More than three tick intervals.
     pub price_age_max: Duration,
     /// How far the market may move against a caller before a quote is void, at most: 100 bps.
@@ -83,6 +103,9 @@ impl Default for Settings {
             spread_bps: 10,
             fee_bps: 10,
             quote_lifetime: Duration::from_secs(30),
+            purchase_quote_lifetime: Duration::from_secs(15 * 60),
+            country: "DE".to_owned(),
+            shelf_age_max: Duration::from_secs(2),
             price_age_max: Duration::from_secs(10),
             max_slippage_bps: 100,
             watch_age_max: Duration::from_secs(15 * 60),
@@ -103,6 +126,8 @@ struct Inner {
     terms: Terms,
     units: Units,
     market: Market,
+    rates: Rates,
+    shelf: Shelf,
     watches: Watches,
     signer: Signer,
     pages: Tokens,
@@ -112,7 +137,8 @@ impl Service {
     /// The catalogue in `db`. It calls nobody.
     ///
     /// # Errors
-    /// `INTERNAL` if the seed is unreadable, which a test rules out.
+    /// `INTERNAL` if the seed is unreadable, which a test rules out; `INVALID_FIELD` if goods do not go to the country of
+    /// the settings.
     pub async fn new(db: Db, _links: &Links, settings: Settings) -> Result<Self, Error> {
         let terms = Terms {
             fee_bps: settings.fee_bps,
@@ -124,8 +150,13 @@ impl Service {
             let db = db.clone();
             move || Box::pin(load_units(db.clone()))
         });
+        let seed = Seed::read()?;
+        let rates = Rates::read(&seed.currencies)?;
+        rates.country(&settings.country)?;
         Ok(Self(Arc::new(Inner {
-            seed: Seed::read()?,
+            seed,
+            rates,
+            shelf: Shelf::new(&db, settings.shelf_age_max),
             terms,
             units,
             market: Market::default(),
@@ -137,18 +168,22 @@ impl Service {
         })))
     }
 
-    /// Puts the demo's currencies, categories and assets into the database, or those that are missing. Every replica may
+    /// Puts the demo's currencies, categories, assets and goods into the database, or those that are missing. Every replica may
     /// do so at every start.
     ///
     /// # Errors
     /// Those of the database.
     pub async fn seed(&self) -> Result<(), Error> {
-        self.0.db.write(async |unit| store::seed(unit, &self.0.seed).await).await
+        let seed = &self.0.seed;
+        let currency = seed.currencies.iter().find(|unit| unit.code == assets::CURRENCY);
+        let currency = currency.ok_or_else(|| Error::internal("the seed has no currency of the platform"))?;
+        self.0.db.write(async |unit| store::seed::save(unit, seed, currency).await).await
     }
 
     /// The RPCs.
     pub fn routes(&self) -> Routes {
         Routes::new(ProductServiceServer::new(self.clone()))
+            .add_service(AssetServiceServer::new(self.clone()))
             .add_service(CategoryServiceServer::new(self.clone()))
             .add_service(MarketDataServiceServer::new(self.clone()))
             .add_service(PricingServiceServer::new(self.clone()))

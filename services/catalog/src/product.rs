@@ -59,35 +59,200 @@ pub struct Category {
     pub product_count: i64,
 }
 
+/// Whether a product, or a variant of it, is on sale.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum State {
+    /// It can be bought.
+    Active,
+    /// It is no longer sold.
+    Archived,
+}
+
+impl State {
+    /// The name in the database.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Active => "ACTIVE",
+            Self::Archived => "ARCHIVED",
+        }
+    }
+
+    /// Reads the name in the database.
+    ///
+    /// # Errors
+    /// `INTERNAL` if there is no such state.
+    pub fn from_text(text: &str) -> Result<Self, Error> {
+        let known = [Self::Active, Self::Archived].into_iter().find(|state| state.as_str() == text);
+        known.ok_or_else(|| Error::internal(format!("there is no state `{text}`")))
+    }
+}
+
+/// What sort of product it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// Traded at a live price.
+    Asset,
+    /// Kept in stock and shipped.
+    PhysicalGood,
+    /// Delivered at once.
+    DigitalGood,
+}
+
+impl Kind {
+    /// The name in the database.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Asset => "ASSET",
+            Self::PhysicalGood => "PHYSICAL_GOOD",
+            Self::DigitalGood => "DIGITAL_GOOD",
+        }
+    }
+
+    /// Reads the name in the database.
+    ///
+    /// # Errors
+    /// `INTERNAL` if there is no such kind.
+    pub fn from_text(text: &str) -> Result<Self, Error> {
+        let known = [Self::Asset, Self::PhysicalGood, Self::DigitalGood].into_iter().find(|kind| kind.as_str() == text);
+        known.ok_or_else(|| Error::internal(format!("there is no kind of product `{text}`")))
+    }
+}
+
+/// How a good is taxed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TaxClass {
+    /// At the full rate of the country.
+    Standard,
+    /// At its reduced rate.
+    Reduced,
+    /// Not at all.
+    Exempt,
+}
+
+impl TaxClass {
+    /// The name in the database.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Standard => "STANDARD",
+            Self::Reduced => "REDUCED",
+            Self::Exempt => "EXEMPT",
+        }
+    }
+
+    /// Reads the name in the database.
+    ///
+    /// # Errors
+    /// `INTERNAL` if there is no such class.
+    pub fn from_text(text: &str) -> Result<Self, Error> {
+        let known = [Self::Standard, Self::Reduced, Self::Exempt].into_iter().find(|class| class.as_str() == text);
+        known.ok_or_else(|| Error::internal(format!("there is no tax class `{text}`")))
+    }
+}
+
 /// Something that can be bought.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Product {
     /// `prd_…`.
     pub id: String,
-    /// What amounts of it are counted in.
-    pub unit: Unit,
+    /// What only an asset has, or only a good.
+    pub form: Form,
     /// For people.
     pub name: String,
     /// A sentence.
     pub description: String,
     /// The name of its category.
     pub category: String,
+    /// Whether it is on sale.
+    pub state: State,
+    /// Counts its changes and those of its variants, from 1.
+    pub version: i64,
     /// When it was listed.
     pub create_time: Timestamp,
+    /// When it last changed.
+    pub update_time: Timestamp,
+}
+
+/// What only an asset has, or only a good.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Form {
+    /// Traded at a live price; amounts of it are counted in this unit.
+    Asset(Unit),
+    /// Sold by the piece, at a list price.
+    Good(Good),
+}
+
+/// What only a good has.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Good {
+    /// Whether it is shipped; otherwise it is delivered at once.
+    pub physical: bool,
+    /// How it is taxed.
+    pub tax_class: TaxClass,
+    /// In which forms it is sold, in the order in which they are shown.
+    pub variants: Vec<Variant>,
+}
+
+/// One form in which a good is sold.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Variant {
+    /// `var_…`.
+    pub id: String,
+    /// The code under which the merchant knows it.
+    pub sku: String,
+    /// What sets it apart from its siblings; may be empty.
+    pub title: String,
+    /// Whether it is on sale.
+    pub state: State,
+    /// What a piece costs at this moment in the currency of the platform, in atoms.
+    pub list_price: Option<i64>,
 }
 
 impl Product {
-    /// The words that a query may name, lower case, each after one blank: ` btc bitcoin the first …`.
-    pub fn words(&self) -> String {
-        [&self.unit.code, &self.name, &self.description].into_iter().flat_map(|text| words(text)).fold(
-            String::new(),
-            |mut joined, word| {
-                joined.push(' ');
-                joined.push_str(&word);
-                joined
-            },
-        )
+    /// What sort of product it is.
+    pub fn kind(&self) -> Kind {
+        match &self.form {
+            Form::Asset(_) => Kind::Asset,
+            Form::Good(Good { physical: true, .. }) => Kind::PhysicalGood,
+            Form::Good(Good { physical: false, .. }) => Kind::DigitalGood,
+        }
     }
+
+    /// The variants of a good, none of an asset.
+    pub fn variants(&self) -> &[Variant] {
+        match &self.form {
+            Form::Asset(_) => &[],
+            Form::Good(good) => &good.variants,
+        }
+    }
+
+    /// The words that a query may name, lower case, each after one blank: ` btc bitcoin the first …`. For an asset those
+    /// of its unit, for a good those of its category and of the SKUs that are on sale.
+    pub fn words(&self, category_title: &str) -> String {
+        let mut texts = vec![];
+        match &self.form {
+            Form::Asset(unit) => texts.extend([&unit.code, &self.name, &self.description].map(String::as_str)),
+            Form::Good(good) => {
+                texts.extend([&self.name, &self.description].map(String::as_str));
+                texts.push(category_title);
+                let on_sale = good.variants.iter().filter(|variant| variant.state == State::Active);
+                texts.extend(on_sale.map(|variant| variant.sku.as_str()));
+            }
+        }
+        texts.into_iter().flat_map(words).fold(String::new(), |joined, word| joined + " " + &word)
+    }
+}
+
+/// A list price: what one piece of a variant costs from a moment on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ListPrice {
+    /// The variant.
+    pub variant_id: String,
+    /// The currency.
+    pub currency: Unit,
+    /// The price, in atoms of the currency.
+    pub atoms: i64,
+    /// From when it holds.
+    pub start_time: Timestamp,
 }
 
 /// A query, as words without anything that a pattern would take for its own.
@@ -148,12 +313,23 @@ mod tests {
     fn a_product_is_found_by_its_unit_its_name_and_its_description() {
         let product = Product {
             id: "prd_1".into(),
-            unit: Unit { code: "BTC".into(), kind: UnitKind::Asset, scale: 8 },
+            form: Form::Asset(Unit { code: "BTC".into(), kind: UnitKind::Asset, scale: 8 }),
             name: "Bitcoin".into(),
             description: "The first, by proof-of-work.".into(),
             category: "layer-1".into(),
+            state: State::Active,
+            version: 1,
             create_time: Timestamp::default(),
+            update_time: Timestamp::default(),
         };
-        assert_eq!(product.words(), " btc bitcoin the first by proof of work");
+        assert_eq!(product.words("Layer 1 networks"), " btc bitcoin the first by proof of work");
+        let variant = |sku: &str, state| {
+            let (id, title) = ("var_1".to_owned(), "Blue".to_owned());
+            Variant { id, sku: sku.to_owned(), title, state, list_price: None }
+        };
+        let variants = vec![variant("MUG-BLUE", State::Active), variant("MUG-RED", State::Archived)];
+        let good = Good { physical: true, tax_class: TaxClass::Standard, variants };
+        let product = Product { form: Form::Good(good), name: "Mug".into(), ..product };
+        assert_eq!(product.words("Home"), " mug the first by proof of work home mug blue");
     }
 }

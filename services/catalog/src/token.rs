@@ -9,21 +9,26 @@ use prost::Message;
 use sha2::Sha256;
 
 use crate::{
+    frozen::Frozen,
     product::{Unit, UnitKind},
+    purchase::Purchase,
     quote::{Quote, Side},
 };
 
-/// What the signature is for, so that the key may never sign one thing as another.
-const PURPOSE: &[u8] = b"agora.catalog quote v1\n";
-const LENGTH_MAX: usize = 1_000;
+/// What a signature is for, so that the key may never sign one thing as another.
+const TRADE: &[u8] = b"agora.catalog quote v1\n";
+const PURCHASE: &[u8] = b"agora.catalog purchase v1\n";
+const TRADE_LENGTH_MAX: usize = 1_000;
+const PURCHASE_LENGTH_MAX: usize = 60_000;
 
 /// Signs quotes and reads them back. Every replica has the same key.
 #[derive(Clone)]
 pub struct Signer {
-    keyed: Hmac<Sha256>,
+    trades: Hmac<Sha256>,
+    purchases: Hmac<Sha256>,
 }
 
-/// What a token holds.
+/// What the token of a trade holds.
 #[derive(Clone, PartialEq, Message)]
 struct Claims {
     #[prost(string, tag = "1")]
@@ -58,11 +63,10 @@ struct Claims {
 impl Signer {
     /// A signer with this key.
     pub fn new(key: impl AsRef<[u8]>) -> Self {
-        let mut keyed =
+        let keyed =
             // HMAC takes a key of any length; the error is of the trait, not of the algorithm.
             Hmac::<Sha256>::new_from_slice(key.as_ref()).unwrap_or_else(|_| Hmac::new(&Default::default()));
-        keyed.update(PURPOSE);
-        Self { keyed }
+        Self { trades: keyed.clone().chain_update(TRADE), purchases: keyed.chain_update(PURCHASE) }
     }
 
     /// The token of a quote for `owner`.
@@ -82,31 +86,52 @@ impl Signer {
             expire_micros: quote.expire_time.micros(),
             nonce,
         };
-        let message = claims.encode_to_vec();
-        let tag = self.keyed.clone().chain_update(&message).finalize().into_bytes();
-        format!("{}.{}", URL_SAFE_NO_PAD.encode(message), URL_SAFE_NO_PAD.encode(tag))
+        seal(&self.trades, &claims)
     }
 
     /// The quote in a token that was signed here, for `owner`.
     ///
     /// # Errors
-    /// `QUOTE_INVALID`, without saying which it was: forged, altered, or someone else's.
+    /// `QUOTE_INVALID`, without saying which it was: forged, altered, someone else's, or of a purchase.
     pub fn open(&self, token: &str, owner: &str) -> Result<Quote, Error> {
-        self.claims(token).filter(|claims| claims.owner == owner).and_then(Claims::quote).ok_or_else(|| {
-            let message = "The quote was not given to you here, or was altered. Ask for a new one.";
-            Error::new(Reason::QuoteInvalid, message).with("field", "quote")
-        })
+        let claims: Option<Claims> = unseal(&self.trades, token, TRADE_LENGTH_MAX);
+        claims.filter(|claims| claims.owner == owner).and_then(Claims::quote).ok_or_else(invalid)
     }
 
-    fn claims(&self, token: &str) -> Option<Claims> {
-        if token.len() > LENGTH_MAX {
-            return None;
-        }
-        let (message, tag) = token.split_once('.')?;
-        let (message, tag) = (URL_SAFE_NO_PAD.decode(message).ok()?, URL_SAFE_NO_PAD.decode(tag).ok()?);
-        self.keyed.clone().chain_update(&message).verify_slice(&tag).ok()?;
-        Claims::decode(message.as_slice()).ok()
+    /// The token of the quote of a purchase for `owner`.
+    pub fn sign_purchase(&self, purchase: &Purchase, owner: &str, nonce: u64) -> String {
+        seal(&self.purchases, &Frozen::new(purchase, owner, nonce))
     }
+
+    /// What the token of a purchase holds, if it was signed here, for `owner`.
+    ///
+    /// # Errors
+    /// `QUOTE_INVALID`, without saying which it was: forged, altered, someone else's, or of a trade.
+    pub fn open_purchase(&self, token: &str, owner: &str) -> Result<Frozen, Error> {
+        let frozen: Option<Frozen> = unseal(&self.purchases, token, PURCHASE_LENGTH_MAX);
+        frozen.filter(|frozen| frozen.owner() == owner).ok_or_else(invalid)
+    }
+}
+
+fn seal(keyed: &Hmac<Sha256>, claims: &impl Message) -> String {
+    let message = claims.encode_to_vec();
+    let tag = keyed.clone().chain_update(&message).finalize().into_bytes();
+    format!("{}.{}", URL_SAFE_NO_PAD.encode(message), URL_SAFE_NO_PAD.encode(tag))
+}
+
+fn unseal<M: Message + Default>(keyed: &Hmac<Sha256>, token: &str, length_max: usize) -> Option<M> {
+    if token.len() > length_max {
+        return None;
+    }
+    let (message, tag) = token.split_once('.')?;
+    let (message, tag) = (URL_SAFE_NO_PAD.decode(message).ok()?, URL_SAFE_NO_PAD.decode(tag).ok()?);
+    keyed.clone().chain_update(&message).verify_slice(&tag).ok()?;
+    M::decode(message.as_slice()).ok()
+}
+
+fn invalid() -> Error {
+    let message = "The quote was not given to you here, or was altered. Ask for a new one.";
+    Error::new(Reason::QuoteInvalid, message).with("field", "quote")
 }
 
 /// The id of the quote that a token holds: the same for the same token.
@@ -189,6 +214,14 @@ mod tests {
         for garbage in ["", ".", "..", "a.b", "not a token", &token[..token.len() - 1], &format!("{token}A"), &long] {
             assert!(signer.open(garbage, OWNER).is_err());
         }
+    }
+
+    #[test]
+    fn the_token_of_a_trade_is_none_of_a_purchase() {
+        crate::tests::install_contract();
+        let signer = Signer::new("key");
+        let token = signer.sign(&quote(), OWNER, 1);
+        assert_eq!(signer.open_purchase(&token, OWNER).unwrap_err().reason(), "QUOTE_INVALID");
     }
 
     proptest! {

@@ -1,0 +1,158 @@
+//! List prices and promotions.
+
+use contracts::catalog::v1::{CatalogEvent, catalog_event::Event};
+use prost::Message;
+
+use super::*;
+
+const HOUR: Duration = Duration::from_secs(3_600);
+
+fn mug() -> String {
+    kit::id::derive("var", "catalog", "MUG-BLUE-350")
+}
+
+fn money(value: &str, unit: &str) -> Amount {
+    Amount { value: value.into(), unit: unit.into() }
+}
+
+async fn set_price(
+    service: &Service,
+    variant_id: String,
+    amount: Amount,
+    start: Option<Timestamp>,
+) -> Result<ListPrice, Error> {
+    let start_time = start.map(Timestamp::to_proto);
+    let request = UpdateListPriceRequest { request_id: String::new(), variant_id, amount: Some(amount), start_time };
+    as_user(ALICE, service.update_list_price(Request::new(request))).await.map(|reply| reply.list_price.unwrap())
+}
+
+async fn prices(service: &Service, variant_id: String) -> Result<Vec<(String, String)>, Error> {
+    let request = ListListPricesRequest { variant_id };
+    let reply = as_user(ALICE, service.list_list_prices(Request::new(request))).await?;
+    let amounts = reply.list_prices.into_iter().filter_map(|price| price.amount);
+    Ok(amounts.map(|amount| (amount.value, amount.unit)).collect())
+}
+
+async fn shown(service: &Service) -> (String, Option<Amount>) {
+    let request = GetProductRequest { id: kit::id::derive("prd", "catalog", "good MUG") };
+    let product = as_nobody(service.get_product(Request::new(request))).await.unwrap().product.unwrap();
+    let variant = product.variants.into_iter().find(|variant| variant.id == mug()).unwrap();
+    (product.etag, variant.list_price)
+}
+
+#[tokio::test]
+async fn a_price_takes_over_at_its_time_and_the_old_ones_are_remembered() {
+    for database in each_database().await {
+        let (service, clock) = service(database.url(), Settings::default()).await;
+        clock.advance(SECOND);
+        set_price(&service, mug(), money("15.50", "USD"), None).await.unwrap();
+        let later = set_price(&service, mug(), money("16", "USD"), Some(START + HOUR)).await.unwrap();
+        assert_eq!(later.amount, Some(money("16.00", "USD")));
+        set_price(&service, mug(), money("2150", "JPY"), None).await.unwrap();
+        assert_eq!(shown(&service).await, ("\"v4\"".to_owned(), Some(money("15.50", "USD"))));
+        clock.advance(HOUR);
+        assert_eq!(shown(&service).await.1, Some(money("16.00", "USD")));
+        let all = prices(&service, mug()).await.unwrap();
+        let of = |value: &str, unit: &str| (value.to_owned(), unit.to_owned());
+        let expected =
+            [of("16.00", "USD"), of("2150", "JPY"), of("15.50", "USD"), of("13.90", "EUR"), of("14.90", "USD")];
+        assert_eq!(all, expected);
+        const OUTBOX: &str = "SELECT payload FROM outbox WHERE aggregate = $1 AND sequence = 3";
+        let id = kit::id::derive("prd", "catalog", "good MUG");
+        let row = service.0.db.read(async |session| session.row(OUTBOX, &[(&id).into()]).await).await.unwrap().unwrap();
+        let fact = CatalogEvent::decode(row.bytes(0).unwrap().as_slice()).unwrap();
+        assert_eq!(fact.event, Some(Event::PriceChanged(PriceChanged { list_price: Some(later) })));
+    }
+}
+
+#[tokio::test]
+async fn a_price_that_breaks_a_rule_is_refused() {
+    for database in each_database().await {
+        let (service, clock) = service(database.url(), Settings::default()).await;
+        clock.advance(SECOND);
+        for (variant, amount, start, reason) in [
+            (mug(), money("0", "USD"), None, "AMOUNT_OUT_OF_RANGE"),
+            (mug(), money("-1", "USD"), None, "AMOUNT_OUT_OF_RANGE"),
+            (mug(), money("1", "BTC"), None, "UNIT_MISMATCH"),
+            (mug(), money("1", "NOPE"), None, "UNIT_MISMATCH"),
+            (mug(), money("1.5", "JPY"), None, "SCALE_EXCEEDED"),
+            (mug(), money("1", "USD"), Some(START), "INVALID_FIELD"),
+            (kit::id::new("var", START), money("1", "USD"), None, "RESOURCE_NOT_FOUND"),
+        ] {
+            let refused = set_price(&service, variant, amount.clone(), start).await.unwrap_err();
+            assert_eq!(refused.reason(), reason, "{amount:?}");
+        }
+        assert_eq!(prices(&service, kit::id::new("var", START)).await.unwrap_err().reason(), "RESOURCE_NOT_FOUND");
+        let archive = ArchiveVariantRequest { request_id: String::new(), id: mug() };
+        as_user(ALICE, service.archive_variant(Request::new(archive))).await.unwrap();
+        let refused = set_price(&service, mug(), money("1", "USD"), None).await.unwrap_err();
+        assert_eq!(refused.reason(), "INVALID_STATE_TRANSITION");
+        let other = kit::id::derive("var", "catalog", "MUG-WHITE-350");
+        for number in 1..=100 {
+            let start = Some(START + HOUR * number);
+            set_price(&service, other.clone(), money("1", "USD"), start).await.unwrap();
+        }
+        let refused = set_price(&service, other, money("1", "USD"), Some(START + HOUR * 101)).await.unwrap_err();
+        assert_eq!(refused.reason(), "LIMIT_EXCEEDED");
+    }
+}
+
+fn sale(title: &str) -> CreatePromotionRequest {
+    CreatePromotionRequest { title: title.into(), discount_bps: 1_000, ..Default::default() }
+}
+
+async fn announce(service: &Service, request: CreatePromotionRequest) -> Result<Promotion, Error> {
+    as_user(ALICE, service.create_promotion(Request::new(request))).await.map(|reply| reply.promotion.unwrap())
+}
+
+#[tokio::test]
+async fn promotions_are_listed_the_newest_first_and_end_once() {
+    for database in each_database().await {
+        let (service, clock) = service(database.url(), Settings::default()).await;
+        let mut announced = vec![];
+        for title in ["First", "Second", "Third"] {
+            clock.advance(SECOND);
+            announced.push(announce(&service, sale(title)).await.unwrap());
+        }
+        assert_eq!(announced[0].start_time, Some((START + SECOND).to_proto()), "from now on if nobody says when");
+        let page = |page_token: String| {
+            as_user(ALICE, service.list_promotions(Request::new(ListPromotionsRequest { page_size: 2, page_token })))
+        };
+        let first = page(String::new()).await.unwrap();
+        let second = page(first.next_page_token.clone()).await.unwrap();
+        assert_eq!(
+            [first.promotions, second.promotions].concat(),
+            [&announced[2], &announced[1], &announced[0]].map(Clone::clone)
+        );
+        assert_eq!(second.next_page_token, "");
+        let end = |id: &str| {
+            let request = EndPromotionRequest { request_id: String::new(), id: id.to_owned() };
+            as_user(ALICE, service.end_promotion(Request::new(request)))
+        };
+        let ended = end(&announced[0].id).await.unwrap().promotion.unwrap();
+        assert_eq!(ended.end_time, Some(clock.now().to_proto()));
+        assert_eq!(end(&announced[0].id).await.unwrap_err().reason(), "INVALID_STATE_TRANSITION");
+        assert_eq!(end(&kit::id::new("prm", START)).await.unwrap_err().reason(), "RESOURCE_NOT_FOUND");
+    }
+}
+
+#[tokio::test]
+async fn a_promotion_that_breaks_a_rule_is_refused_and_a_repeat_makes_no_second() {
+    for database in each_database().await {
+        let (service, _clock) = service(database.url(), Settings::default()).await;
+        let at = |time: Timestamp| Some(time.to_proto());
+        for request in [
+            CreatePromotionRequest { category: "nowhere".into(), ..sale("Sale") },
+            CreatePromotionRequest { end_time: at(START), ..sale("Sale") },
+            CreatePromotionRequest { start_time: at(START + HOUR), end_time: at(START + HOUR), ..sale("Sale") },
+        ] {
+            assert_eq!(announce(&service, request).await.unwrap_err().reason(), "INVALID_FIELD");
+        }
+        let request_id = "0c4f4d3e-6f2b-4f0a-9a6b-0d7c5e6f7a82".to_owned();
+        let request = CreatePromotionRequest { request_id, category: "books".into(), ..sale("Books") };
+        let first = announce(&service, request.clone()).await.unwrap();
+        assert_eq!(announce(&service, request).await.unwrap(), first);
+        let listed = as_user(ALICE, service.list_promotions(Request::new(ListPromotionsRequest::default()))).await;
+        assert_eq!(listed.unwrap().promotions, [first]);
+    }
+}
