@@ -1,0 +1,44 @@
+//! What does not add up.
+
+use kit::Error;
+use storage::{Row, Session};
+
+/// An item beside what its movements say.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Counted {
+    /// The item.
+    pub id: String,
+    /// How many pieces are there.
+    pub on_hand: i64,
+    /// How many of them are reserved.
+    pub reserved: i64,
+    /// The number of the last movement.
+    pub movements: i64,
+    /// What its movements add up to.
+    pub moved: i64,
+    /// How many movements there are.
+    pub moves: i64,
+}
+
+/// Items after an id and the sums of their movements, in the order of ids.
+///
+/// # Errors
+/// See [`Session::rows`].
+pub async fn counted(session: &mut Session, after: &str, limit: i64) -> Result<Vec<Counted>, Error> {
+    const COUNT: &str = "SELECT s.id, s.on_hand, s.reserved, s.movements,
+            (SELECT CAST(COALESCE(SUM(m.quantity), 0) AS BIGINT) FROM stock_movements m WHERE m.stock_item_id = s.id),
+            (SELECT CAST(COUNT(*) AS BIGINT) FROM stock_movements m WHERE m.stock_item_id = s.id)
+        FROM stock_items s WHERE s.id > $1 ORDER BY s.id LIMIT $2";
+
+    let counted = |row: &Row| {
+        Ok(Counted {
+            id: row.text(0)?,
+            on_hand: row.int(1)?,
+            reserved: row.int(2)?,
+            movements: row.int(3)?,
+            moved: row.int(4)?,
+            moves: row.int(5)?,
+        })
+    };
+    session.rows(COUNT, &[after.into(), limit.into()]).await?.iter().map(counted).collect()
+}

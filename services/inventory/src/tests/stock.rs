@@ -1,0 +1,311 @@
+//! Locations, items and movements, through the RPCs.
+
+use storage::Unit;
+
+use super::*;
+use crate::SeedStock;
+
+async fn update_item(bench: &Bench, item: &api::StockItem, safety: i64, low: i64) -> Result<api::StockItem, Error> {
+    let request = api::UpdateStockItemRequest {
+        request_id: request_id(),
+        id: item.id.clone(),
+        safety_stock: safety,
+        low_threshold: low,
+        etag: item.etag.clone(),
+    };
+    Ok(answer(bench.service.update_stock_item(Request::new(request))).await?.stock_item.unwrap())
+}
+
+async fn movements(bench: &Bench, item: &str, page_token: &str) -> (Vec<api::StockMovement>, String) {
+    let (page_size, page_token) = (2, page_token.to_owned());
+    let request = api::ListStockMovementsRequest { page_size, page_token, stock_item_id: item.to_owned() };
+    let reply = answer(bench.service.list_stock_movements(Request::new(request))).await.unwrap();
+    (reply.stock_movements, reply.next_page_token)
+}
+
+async fn available(bench: &Bench, variants: &[&str]) -> Vec<(String, i64)> {
+    let variant_ids = variants.iter().map(|id| (*id).to_owned()).collect();
+    let request = Request::new(api::BatchGetAvailabilityRequest { variant_ids });
+    let reply = answer(bench.service.batch_get_availability(request)).await.unwrap();
+    reply.availabilities.into_iter().map(|line| (line.variant_id, line.available)).collect()
+}
+
+#[tokio::test]
+async fn what_comes_and_goes_is_written_down_and_adds_up() {
+    for bench in Bench::each().await {
+        let tea = new_id("var");
+        let item = bench.receive(&tea, 10).await.unwrap();
+        assert_eq!((item.on_hand, item.available, item.etag.as_str()), (10, 10, "\"v1\""));
+        bench.adjust(adjustment(&tea, "", Kind::Lost, 3)).await.unwrap();
+        let item = bench.adjust(adjustment(&tea, "", Kind::Returned, 1)).await.unwrap();
+        let count = api::AdjustStockRequest { etag: item.etag, ..adjustment(&tea, "", Kind::Counted, 5) };
+        let item = bench.adjust(count).await.unwrap();
+        assert_eq!((item.on_hand, item.etag.as_str()), (5, "\"v4\""));
+        let (latest, token) = movements(&bench, &item.id, "").await;
+        let (oldest, end) = movements(&bench, &item.id, &token).await;
+        let all: Vec<_> = latest.iter().chain(&oldest).map(|it| (it.kind(), it.quantity, it.on_hand)).collect();
+        let expected = [(Kind::Counted, -3, 5), (Kind::Returned, 1, 8), (Kind::Lost, -3, 7), (Kind::Received, 10, 10)];
+        assert_eq!((all.as_slice(), end.as_str()), (expected.as_slice(), ""));
+        assert!(bench.verify().await.holds);
+    }
+}
+
+#[tokio::test]
+async fn an_adjustment_happens_once_whoever_repeats_it() {
+    for bench in Bench::each().await {
+        let tea = new_id("var");
+        let request = adjustment(&tea, &bench.location, Kind::Received, 10);
+        let first = bench.adjust(request.clone()).await.unwrap();
+        assert_eq!(bench.adjust(request.clone()).await.unwrap(), first);
+        let error = bench.adjust(api::AdjustStockRequest { quantity: 11, ..request }).await.unwrap_err();
+        assert_eq!(error.reason(), "IDEMPOTENCY_KEY_REUSED");
+        assert_eq!(bench.counts(&tea).await, [10, 0, 10]);
+    }
+}
+
+#[tokio::test]
+async fn a_count_needs_to_have_seen_the_item() {
+    for bench in Bench::each().await {
+        let tea = new_id("var");
+        let count = || adjustment(&tea, "", Kind::Counted, 5);
+        let seen = |etag: &str| api::AdjustStockRequest { etag: etag.to_owned(), ..count() };
+        assert_eq!(bench.adjust(seen("\"v7\"")).await.unwrap_err().reason(), "ETAG_MISMATCH");
+        // New: there is nothing to have seen.
+        let item = bench.adjust(count()).await.unwrap();
+        assert_eq!(bench.adjust(count()).await.unwrap_err().reason(), "INVALID_FIELD");
+        bench.receive(&tea, 1).await.unwrap();
+        assert_eq!(bench.adjust(seen(&item.etag)).await.unwrap_err().reason(), "ETAG_MISMATCH");
+        assert_eq!(bench.counts(&tea).await[0], 6);
+    }
+}
+
+#[tokio::test]
+async fn an_adjustment_that_makes_no_sense_is_refused_with_its_reason() {
+    for bench in Bench::each().await {
+        let tea = bench.variant(5).await;
+        bench.create(&new_id("rsv"), &[(&tea, 4)]).await.unwrap();
+        for (kind, quantity, location, reason) in [
+            (Kind::Lost, 2, "", "OUT_OF_STOCK"),
+            (Kind::Received, 0, "", "INVALID_FIELD"),
+            (Kind::Shipped, 1, "", "INVALID_FIELD"),
+            (Kind::Transferred, 1, "", "INVALID_FIELD"),
+            (Kind::Unspecified, 1, "", "INVALID_FIELD"),
+            (Kind::Received, 1, "loc_01h455vb4pex5vsknk084sn02q", "RESOURCE_NOT_FOUND"),
+        ] {
+            let error = bench.adjust(adjustment(&tea, location, kind, quantity)).await.unwrap_err();
+            assert_eq!(error.reason(), reason, "{kind:?} {quantity}");
+        }
+        let etag = bench.items(&tea).await[0].etag.clone();
+        let few = api::AdjustStockRequest { etag, ..adjustment(&tea, "", Kind::Counted, 3) };
+        assert_eq!(bench.adjust(few).await.unwrap_err().reason(), "OUT_OF_STOCK");
+        assert_eq!(bench.counts(&tea).await, [5, 4, 1]);
+    }
+}
+
+#[tokio::test]
+async fn pieces_move_between_locations_but_never_those_that_are_reserved() {
+    for bench in Bench::each().await {
+        let tea = bench.variant(5).await;
+        let memphis = bench.add_location("Memphis", 1).await.unwrap().id;
+        bench.create(&new_id("rsv"), &[(&tea, 2)]).await.unwrap();
+        let transfer = async |from: &str, to: &str, quantity| {
+            let request = api::TransferStockRequest {
+                request_id: request_id(),
+                variant_id: tea.clone(),
+                from_location_id: from.to_owned(),
+                to_location_id: to.to_owned(),
+                quantity,
+            };
+            answer(bench.service.transfer_stock(Request::new(request))).await
+        };
+        let error = transfer(&bench.location, &memphis, 4).await.unwrap_err();
+        assert_eq!((error.reason(), error.metadata("available")), ("OUT_OF_STOCK", Some("3")));
+        let moved = transfer(&bench.location, &memphis, 3).await.unwrap();
+        let (from, to) = (moved.from_stock_item.unwrap(), moved.to_stock_item.unwrap());
+        assert_eq!((from.on_hand, from.reserved, to.on_hand, to.location_id.as_str()), (2, 2, 3, memphis.as_str()));
+        transfer(&memphis, &bench.location, 1).await.unwrap();
+        assert_eq!(transfer(&memphis, &memphis, 1).await.unwrap_err().reason(), "INVALID_FIELD");
+        let nowhere = new_id("loc");
+        assert_eq!(transfer(&memphis, &nowhere, 1).await.unwrap_err().reason(), "RESOURCE_NOT_FOUND");
+        assert_eq!(transfer(&nowhere, &memphis, 1).await.unwrap_err().reason(), "OUT_OF_STOCK");
+        assert_eq!(bench.counts(&tea).await, [5, 2, 3]);
+        assert!(bench.verify().await.holds);
+    }
+}
+
+#[tokio::test]
+async fn low_stock_is_told_when_it_begins_and_again_only_after_it_was_over() {
+    for bench in Bench::each().await {
+        let tea = bench.variant(10).await;
+        let item = bench.items(&tea).await.remove(0);
+        update_item(&bench, &item, 1, 5).await.unwrap();
+        let told = async || {
+            let facts = bench.facts().await;
+            let about: Vec<_> = facts.into_iter().filter(|(about, ..)| *about == item.id).collect();
+            let sequences: Vec<i64> = about.iter().map(|(_, sequence, _)| *sequence).collect();
+            assert_eq!(sequences, (1..).take(sequences.len()).collect::<Vec<_>>());
+            about.iter().filter(|(.., event)| matches!(event, api::inventory_event::Event::StockLow(_))).count()
+        };
+        let ids = [new_id("rsv"), new_id("rsv")];
+        bench.create(&ids[0], &[(&tea, 4)]).await.unwrap();
+        assert_eq!(told().await, 0);
+        bench.create(&ids[1], &[(&tea, 1)]).await.unwrap();
+        assert_eq!(told().await, 1);
+        bench.adjust(adjustment(&tea, "", Kind::Lost, 1)).await.unwrap();
+        assert_eq!(told().await, 1);
+        bench.release(&ids[0]).await.unwrap();
+        assert_eq!(told().await, 1);
+        bench.adjust(adjustment(&tea, "", Kind::Lost, 3)).await.unwrap();
+        assert_eq!(told().await, 2);
+        let low = api::ListStockItemsRequest { low_only: true, ..Default::default() };
+        let low = answer(bench.service.list_stock_items(Request::new(low))).await.unwrap().stock_items;
+        assert_eq!(low.iter().map(|item| item.variant_id.as_str()).collect::<Vec<_>>(), [tea]);
+    }
+}
+
+#[tokio::test]
+async fn safety_stock_is_never_sold_and_a_stale_change_of_it_is_refused() {
+    for bench in Bench::each().await {
+        let tea = bench.variant(10).await;
+        let item = bench.items(&tea).await.remove(0);
+        let after = update_item(&bench, &item, 8, 0).await.unwrap();
+        assert_eq!((after.available, after.etag.as_str()), (2, "\"v2\""));
+        assert_eq!(update_item(&bench, &item, 0, 0).await.unwrap_err().reason(), "ETAG_MISMATCH");
+        assert_eq!(bench.create(&new_id("rsv"), &[(&tea, 3)]).await.unwrap_err().reason(), "OUT_OF_STOCK");
+        bench.create(&new_id("rsv"), &[(&tea, 2)]).await.unwrap();
+        let get = Request::new(api::GetStockItemRequest { id: item.id.clone() });
+        let found = answer(bench.service.get_stock_item(get)).await.unwrap().stock_item.unwrap();
+        assert_eq!((found.reserved, found.available), (2, 0));
+        let none = api::StockItem { id: new_id("stk"), ..item };
+        assert_eq!(update_item(&bench, &none, 0, 0).await.unwrap_err().reason(), "RESOURCE_NOT_FOUND");
+    }
+}
+
+#[tokio::test]
+async fn availability_counts_active_locations_and_leaves_out_what_is_not_kept() {
+    for bench in Bench::each().await {
+        let (tea, cup) = (bench.variant(5).await, bench.variant(1).await);
+        let memphis = bench.add_location("Memphis", 1).await.unwrap();
+        bench.adjust(adjustment(&tea, &memphis.id, Kind::Received, 7)).await.unwrap();
+        bench.create(&new_id("rsv"), &[(&cup, 1)]).await.unwrap();
+        let unknown = new_id("var");
+        let mut expected = vec![(tea.clone(), 12), (cup.clone(), 0)];
+        expected.sort();
+        assert_eq!(available(&bench, &[&tea, &unknown, &cup, &tea]).await, expected);
+        let close = api::UpdateLocationRequest {
+            request_id: request_id(),
+            id: memphis.id,
+            name: "Memphis".to_owned(),
+            rank: 1,
+            active: false,
+            etag: memphis.etag,
+        };
+        answer(bench.service.update_location(Request::new(close.clone()))).await.unwrap();
+        assert_eq!(available(&bench, &[&tea]).await, [(tea.clone(), 5)]);
+        assert_eq!(bench.create(&new_id("rsv"), &[(&tea, 6)]).await.unwrap_err().reason(), "OUT_OF_STOCK");
+        let stale = api::UpdateLocationRequest { request_id: request_id(), ..close };
+        let error = answer(bench.service.update_location(Request::new(stale.clone()))).await.unwrap_err();
+        assert_eq!(error.reason(), "ETAG_MISMATCH");
+        let taken = api::UpdateLocationRequest {
+            request_id: request_id(),
+            name: "Rotterdam".to_owned(),
+            etag: String::new(),
+            ..stale
+        };
+        let error = answer(bench.service.update_location(Request::new(taken))).await.unwrap_err();
+        assert_eq!(error.reason(), "ALREADY_EXISTS_NAME");
+    }
+}
+
+#[tokio::test]
+async fn locations_have_names_of_their_own_and_are_listed_by_rank() {
+    for bench in Bench::each().await {
+        bench.add_location("Memphis", 5).await.unwrap();
+        bench.add_location("Delft", 2).await.unwrap();
+        let error = bench.add_location("Delft", 3).await.unwrap_err();
+        assert_eq!(error.reason(), "ALREADY_EXISTS_NAME");
+        let list = answer(bench.service.list_locations(Request::new(api::ListLocationsRequest {}))).await.unwrap();
+        let names: Vec<String> = list.locations.into_iter().map(|location| location.name).collect();
+        assert_eq!(names, ["Rotterdam", "Delft", "Memphis"]);
+    }
+}
+
+#[tokio::test]
+async fn items_are_listed_page_by_page_within_their_filter() {
+    for bench in Bench::each().await {
+        for _ in 0..5 {
+            bench.variant(1).await;
+        }
+        let list = async |page_token: String, location_id: String| {
+            let request = api::ListStockItemsRequest { page_size: 3, page_token, location_id, ..Default::default() };
+            answer(bench.service.list_stock_items(Request::new(request))).await
+        };
+        let first = list(String::new(), String::new()).await.unwrap();
+        let second = list(first.next_page_token.clone(), String::new()).await.unwrap();
+        let ids: Vec<String> = first.stock_items.iter().chain(&second.stock_items).map(|it| it.id.clone()).collect();
+        assert_eq!((ids.len(), second.next_page_token.as_str()), (5, ""));
+        assert!(ids.is_sorted());
+        let other = list(first.next_page_token, bench.location.clone()).await.unwrap_err();
+        assert_eq!(other.reason(), "INVALID_PAGE_TOKEN");
+        assert!(list(String::new(), new_id("loc")).await.unwrap().stock_items.is_empty());
+    }
+}
+
+#[tokio::test]
+async fn the_demo_is_seeded_with_what_is_missing_and_only_that() {
+    for bench in Bench::each().await {
+        let seeds: Vec<SeedStock> =
+            (0..150).map(|_| SeedStock { variant_id: new_id("var"), quantity: 21, low_threshold: 3 }).collect();
+        bench.service.seed(&seeds[..100]).await.unwrap();
+        bench.create(&new_id("rsv"), &[(&seeds[0].variant_id, 1)]).await.unwrap();
+        bench.service.seed(&seeds).await.unwrap();
+        bench.service.seed(&seeds).await.unwrap();
+        assert_eq!(bench.counts(&seeds[0].variant_id).await, [21, 1, 20]);
+        for seed in &seeds[1..] {
+            assert_eq!(bench.counts(&seed.variant_id).await, [21, 0, 21]);
+        }
+        let list = answer(bench.service.list_locations(Request::new(api::ListLocationsRequest {}))).await.unwrap();
+        assert_eq!(list.locations.len(), 2);
+        let check = bench.verify().await;
+        assert_eq!((check.holds, check.item_count), (true, 300));
+    }
+}
+
+#[tokio::test]
+async fn a_planted_fault_is_found_when_stock_is_counted_again() {
+    const FAULTS: [(&str, &str); 6] = [
+        ("UPDATE stock_items SET reserved = reserved + 1", "pieces reserved, but reservations hold 2"),
+        ("UPDATE stock_items SET on_hand = on_hand + 1", "but its movements add up to 10"),
+        ("UPDATE stock_movements SET quantity = quantity - 1", "but its movements add up to 9"),
+        ("DELETE FROM stock_movements", "but 0 are written down"),
+        ("UPDATE reservations SET state = 'RELEASED'", "but reservations hold 0"),
+        ("UPDATE reservations SET expire_time = 1", "is still held although its time is over"),
+    ];
+    for (fault, expected) in FAULTS {
+        for bench in Bench::each().await {
+            let tea = bench.variant(10).await;
+            bench.create(&new_id("rsv"), &[(&tea, 2)]).await.unwrap();
+            let check = bench.verify().await;
+            assert_eq!((check.holds, check.item_count, check.problems), (true, 1, vec![]));
+            bench.db.write(async |unit: &mut Unit| unit.exec(fault, &[]).await).await.unwrap();
+            let check = bench.verify().await;
+            assert!(!check.holds && check.problems.iter().any(|it| it.contains(expected)), "{fault}: {check:?}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn the_database_itself_refuses_to_sell_twice() {
+    const OVERSELL: [&str; 3] = [
+        "UPDATE stock_items SET reserved = on_hand + 1",
+        "UPDATE stock_items SET reserved = -1",
+        "UPDATE stock_items SET on_hand = -1",
+    ];
+    for oversell in OVERSELL {
+        for bench in Bench::each().await {
+            bench.variant(1).await;
+            let oversold = bench.db.write(async |unit: &mut Unit| unit.exec(oversell, &[]).await).await;
+            assert_eq!(oversold.unwrap_err().reason(), "INTERNAL");
+        }
+    }
+}
