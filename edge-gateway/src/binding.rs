@@ -21,6 +21,8 @@ pub struct Binding {
     pub body: Body,
     /// The field of the reply that is the body.
     pub response_body: Option<u32>,
+    /// Whether the body is raw: a `google.api.HttpBody`, which says its own content type.
+    pub raw: bool,
     /// The request, in the codec's tables.
     pub input: usize,
     /// The reply, in the codec's tables.
@@ -28,6 +30,9 @@ pub struct Binding {
     /// A PATCH fills this field mask from the body, if the caller does not.
     pub mask: Option<usize>,
 }
+
+/// The message that is not written as JSON.
+const RAW: &str = "google.api.HttpBody";
 
 /// Where a request's body goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -85,9 +90,15 @@ impl Binding {
         if !problems.is_empty() {
             return Err(problems);
         }
+        let shown = match response_body.and_then(|number| method.output.get_field(number)) {
+            Some(field) if field.is_list() => None,
+            Some(field) => field.kind().as_message().cloned(),
+            None => Some(method.output.clone()),
+        };
+        let raw = !method.server_streaming && shown.is_some_and(|shown| shown.full_name() == RAW);
         let mask = (http.verb == http::Method::PATCH).then(|| patch_mask(codec, input, body)).flatten();
         let (method, path) = (method.clone(), http.path.clone());
-        Ok(Binding { method, path, variables, body, response_body, input, output, mask })
+        Ok(Binding { method, path, variables, body, response_body, raw, input, output, mask })
     }
 }
 

@@ -71,6 +71,10 @@ fn show(openapi: &Value, path: &str, verb: &str, operation: &Value) -> String {
     }
     for (status, response) in operation["responses"].as_object().into_iter().flatten() {
         let Some(content) = response["content"].as_object() else { continue };
+        if content.contains_key("*/*") {
+            html += &format!("<p>{status}: a document</p>");
+            continue;
+        }
         let schema = content.get("application/json").or(content.get("application/x-ndjson"));
         let schema = schema.map_or(&Value::Null, |content| &content["schema"]);
         html += &format!("<p>{status}:</p><pre>{}</pre>", pretty(&sample(openapi, schema, 0)));

@@ -21,7 +21,7 @@ use crate::{
 pub const EDGE: &str = "edge.agora";
 
 /// What a service may tell a REST client beside its reply.
-const REPLY_HEADERS: [&str; 4] = ["etag", "idempotency-replayed", "location", "retry-after"];
+const REPLY_HEADERS: [&str; 5] = ["content-disposition", "etag", "idempotency-replayed", "location", "retry-after"];
 
 impl Inner {
     /// Answers a REST request, or says why not.
@@ -102,18 +102,32 @@ impl Inner {
         let method = &binding.method;
         let reply = call::run(call.clone(), self.upstream.unary(&method.path, metadata, message.into())).await;
         let reply = reply.map_err(no_bare_transport_fault)?;
-        let mut json = transcode::reply(&self.codec, binding, reply.get_ref())?;
-        json.push(b'\n');
-        let length = json.len();
-        let body = if head_only { Bytes::new() } else { Bytes::from(json) };
+        let (content_type, content) = self.content(binding, reply.get_ref())?;
+        let length = content.len();
+        let body = if head_only { Bytes::new() } else { content };
         let mut response = Response::new(Body::new(http_body_util::Full::new(body)));
         *response.status_mut() = StatusCode::from_u16(method.policy.success_status).unwrap_or(StatusCode::OK);
         let headers = response.headers_mut();
-        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        headers.insert(header::CONTENT_TYPE, content_type);
+        if binding.raw {
+            headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+        }
         headers.insert(header::CONTENT_LENGTH, HeaderValue::from(length));
         headers.insert(header::CACHE_CONTROL, cache_control(binding, call.caller.is_some()));
         copy(reply.metadata().as_ref(), headers, &REPLY_HEADERS);
         Ok(response)
+    }
+
+    /// What the client gets of a reply: JSON, or the bytes that are in it.
+    fn content(&self, binding: &Binding, reply: &[u8]) -> Result<(HeaderValue, Bytes), Error> {
+        if binding.raw {
+            let (kind, data) = transcode::raw_reply(binding, reply)?;
+            let kind = HeaderValue::from_str(kind).map_err(Error::internal)?;
+            return Ok((kind, Bytes::copy_from_slice(data)));
+        }
+        let mut json = transcode::reply(&self.codec, binding, reply)?;
+        json.push(b'\n');
+        Ok((HeaderValue::from_static("application/json"), json.into()))
     }
 
     async fn stream(

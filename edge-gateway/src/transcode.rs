@@ -66,6 +66,24 @@ pub fn reply(codec: &Codec, binding: &Binding, bytes: &[u8]) -> Result<Vec<u8>, 
     json.map_err(|error| Error::internal(format!("the reply of {}: {error}", binding.method.path)))
 }
 
+/// The content type and the bytes of a reply whose body is raw.
+///
+/// # Errors
+/// If the reply is not what the contract says.
+pub fn raw_reply<'b>(binding: &Binding, bytes: &'b [u8]) -> Result<(&'b str, &'b [u8]), Error> {
+    const CONTENT_TYPE: u32 = 1;
+    const DATA: u32 = 2;
+
+    let body = match binding.response_body {
+        Some(number) => last_text(bytes, number).unwrap_or_default(),
+        None => bytes,
+    };
+    let kind = last_text(body, CONTENT_TYPE).filter(|kind| !kind.is_empty()).unwrap_or(b"application/octet-stream");
+    let kind = std::str::from_utf8(kind)
+        .map_err(|error| Error::internal(format!("the content type of {}: {error}", binding.method.path)))?;
+    Ok((kind, last_text(body, DATA).unwrap_or_default()))
+}
+
 fn read_body(codec: &Codec, binding: &Binding, body: &[u8]) -> Result<Vec<u8>, Vec<Problem>> {
     let is_empty = body.iter().all(u8::is_ascii_whitespace);
     match binding.body {

@@ -161,6 +161,7 @@ impl Writer<'_> {
         let method = self.binding.method.clone();
         let shown = self.binding.response_body.and_then(|number| method.output.get_field(number));
         let schema = match &shown {
+            _ if self.binding.raw => json!({"type": "string", "format": "binary"}),
             Some(field) => self.schemas.field(field),
             None => self.schemas.message(&method.output),
         };
@@ -171,6 +172,9 @@ impl Writer<'_> {
                 "text/event-stream": {"schema": {"type": "string", "description": "One event for each message; its data:"}, "x-event-schema": schema},
                 "application/x-ndjson": {"schema": schema},
             })
+        } else if self.binding.raw {
+            // The reply says which type it has.
+            json!({"*/*": {"schema": schema}})
         } else {
             json!({"application/json": {"schema": schema}})
         };

@@ -40,7 +40,7 @@ async fn every_reference_is_resolved_and_every_operation_id_is_its_own() {
         }
         _ => {}
     });
-    assert_eq!(ids.len(), 10);
+    assert_eq!(ids.len(), 12);
     assert!(references > 20);
 }
 

@@ -3,7 +3,10 @@
 use edge_gateway::Config;
 use serde_json::json;
 
-use crate::support::{self, start};
+use crate::{
+    support::{self, start},
+    upstream::PICTURE,
+};
 
 #[tokio::test]
 async fn path_query_and_body_become_the_request_of_the_rpc() {
@@ -205,5 +208,44 @@ async fn the_pages_of_the_edge_are_there() {
         assert_eq!(answer.status, 200, "{path}");
         assert!(answer.header("content-type").starts_with(content), "{path}");
         assert!(answer.body.contains(words), "{path}: {}", answer.body);
+    }
+}
+
+#[tokio::test]
+async fn a_raw_reply_is_sent_as_it_is_with_its_own_content_type() {
+    let edge = start(Config::default()).await;
+    for path in ["/v1/things/a/picture", "/v1/things/a/sketch"] {
+        let answer = edge.send(&format!("GET {path}"), &[]).await;
+        assert_eq!((answer.status, answer.body.as_str()), (200, PICTURE), "{path}");
+        assert_eq!(answer.header("content-type"), "image/x-test");
+        assert_eq!(answer.header("content-length"), PICTURE.len().to_string());
+        assert_eq!(answer.header("x-content-type-options"), "nosniff");
+        let head = edge.send(&format!("HEAD {path}"), &[]).await;
+        assert_eq!((head.header("content-length"), head.body.as_str()), (answer.header("content-length"), ""));
+        let blank = edge.send(&format!("GET {}", path.replace("/a/", "/blank/")), &[]).await;
+        assert_eq!((blank.header("content-type"), blank.body.as_str()), ("application/octet-stream", ""));
+    }
+}
+
+#[tokio::test]
+async fn over_grpc_a_raw_reply_is_a_message_like_any_other() {
+    let edge = start(Config::default()).await;
+    let request = [&[0x0a, 1][..], b"a"].concat();
+    let (headers, body) = edge.grpc("/test.v1.ThingService/SketchThing", &request, &[]).await;
+    assert_eq!(
+        (headers["content-type"].as_bytes(), headers["grpc-status"].as_bytes()),
+        (&b"application/grpc"[..], &b"0"[..])
+    );
+    let sketch = support::contract().pool().get_message_by_name("google.api.HttpBody").unwrap();
+    let sketch = prost_reflect::DynamicMessage::decode(sketch, &body[5..]).unwrap();
+    assert_eq!(sketch.get_field_by_name("data").unwrap().as_bytes().unwrap(), PICTURE.as_bytes());
+}
+
+#[tokio::test]
+async fn the_document_says_that_a_raw_reply_is_bytes() {
+    let document = start(Config::default()).await.send("GET /openapi.json", &[]).await.json();
+    for path in ["/v1/things/{id}/picture", "/v1/things/{id}/sketch"] {
+        let content = &document["paths"][path]["get"]["responses"]["200"]["content"];
+        assert_eq!(*content, json!({"*/*": {"schema": {"type": "string", "format": "binary"}}}), "{path}");
     }
 }

@@ -17,6 +17,9 @@ use tonic::Status;
 
 use crate::support;
 
+/// What a picture is made of: bytes that JSON would write in another way.
+pub const PICTURE: &str = "%PICTURE\u{0}\u{1}\"\\\r\n\u{7f}é";
+
 /// A request as it arrived.
 pub struct Seen {
     pub headers: HeaderMap,
@@ -67,6 +70,8 @@ impl Upstream {
             ("ListThings", _) => Ok(unary(method_reply(&method, "asked", Value::Message(message)))),
             ("UpdateThing", _) => Ok(unary(message)),
             ("CreateThing", _) => Ok(unary(thing("made").as_message().unwrap().clone())),
+            ("DrawThing", id) => Ok(unary(method_reply(&method, "picture", Value::Message(picture(id))))),
+            ("SketchThing", id) => Ok(unary(picture(id))),
             ("WatchThing", id) => Ok(self.watch(&message, id.to_owned())),
             ("SlowThing", _) => std::future::pending().await,
             _ => Ok(unary(DynamicMessage::new(method.output.clone()))),
@@ -139,6 +144,16 @@ fn refusal(id: &str) -> Option<Status> {
         )),
         _ => None,
     }
+}
+
+/// A picture of a thing; an empty one that does not say what it is for `blank`.
+fn picture(id: &str) -> DynamicMessage {
+    let mut body = DynamicMessage::new(support::contract().pool().get_message_by_name("google.api.HttpBody").unwrap());
+    if id != "blank" {
+        body.set_field_by_name("content_type", Value::String("image/x-test".to_owned()));
+        body.set_field_by_name("data", Value::Bytes(PICTURE.into()));
+    }
+    body
 }
 
 fn thing(id: &str) -> Value {
