@@ -15,7 +15,7 @@ use crate::{
 /// How many commands are written at a time.
 const BATCH: usize = 256;
 /// How many commands may wait.
-const LINE: usize = 4_096;
+pub(crate) const LINE: usize = 4_096;
 /// How often a batch is tried that others overtake. From the second time on it locks its items first.
 const ATTEMPTS: u32 = 5;
 
@@ -58,6 +58,9 @@ async fn work(db: Db, mut line: mpsc::Receiver<Job>) {
     let mut jobs = Vec::new();
     while line.recv_many(&mut jobs, BATCH).await > 0 {
         let batch: Vec<Job> = jobs.drain(..).filter(|job| !job.answer.is_closed()).collect();
+        if batch.is_empty() {
+            continue;
+        }
         // A task of its own: should it panic, the callers of this batch are told and the next batch is served.
         if let Err(error) = tokio::spawn(carry_out(db.clone(), batch)).await {
             tracing::error!(%error, "a batch of reservations ended at once");

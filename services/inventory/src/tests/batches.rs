@@ -3,6 +3,7 @@
 use futures::future::join_all;
 
 use super::*;
+use crate::batch;
 
 #[tokio::test]
 async fn a_lone_reservation_costs_a_handful_of_statements_and_one_commit_a_step() {
@@ -96,6 +97,36 @@ async fn a_caller_that_leaves_takes_nobody_along() {
         bench.create(&gone, &lines).await.unwrap();
         assert_eq!(bench.counts(&tea).await, [5, 2, 3]);
         assert!(bench.verify().await.holds);
+    }
+}
+
+#[tokio::test]
+async fn a_caller_that_leaves_alone_leaves_the_line_in_order() {
+    for bench in Bench::each().await {
+        let tea = bench.variant(5).await;
+        let gone = new_id("rsv");
+        let lines = [(tea.as_str(), 1)];
+        tokio::select! {
+            biased;
+            made = bench.create(&gone, &lines) => drop(made),
+            () = std::future::ready(()) => {}
+        }
+        bench.create(&new_id("rsv"), &lines).await.unwrap();
+        assert_eq!(bench.get(&gone).await.unwrap_err().reason(), "RESOURCE_NOT_FOUND");
+        assert_eq!(bench.counts(&tea).await, [5, 1, 4]);
+    }
+}
+
+#[tokio::test]
+async fn a_line_that_is_too_long_is_refused_and_whoever_stands_in_it_is_served() {
+    for bench in Bench::each().await {
+        let ids: Vec<String> = (0..batch::LINE + 10).map(|_| new_id("rsv")).collect();
+        let answers = join_all(ids.iter().map(|id| bench.pin(id))).await;
+        let count = |reason: &str| {
+            let with = |answer: &&Result<_, Error>| answer.as_ref().is_err_and(|error| error.reason() == reason);
+            answers.iter().filter(with).count()
+        };
+        assert_eq!((count("RESOURCE_NOT_FOUND"), count("OVERLOADED")), (batch::LINE, 10));
     }
 }
 

@@ -8,6 +8,7 @@ use crate::sweeper;
 const LIFETIME: Duration = Duration::from_secs(900);
 const MILLISECOND: Duration = Duration::from_millis(1);
 
+/// T-EXPIRE.
 #[tokio::test]
 async fn a_commit_a_millisecond_before_the_end_ships_and_one_at_the_end_or_after_is_refused() {
     for late in [-1, 0, 1] {

@@ -17,6 +17,7 @@ impl Bench {
     }
 }
 
+/// T-OVERSELL.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn of_sixty_four_buyers_of_one_unit_one_gets_it_and_the_others_are_told_that_it_is_gone() {
     for bench in Bench::each().await {
@@ -101,6 +102,7 @@ async fn of_a_release_and_a_shipment_that_race_one_happens() {
     }
 }
 
+/// T-DEADLOCK.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn carts_that_name_the_same_goods_in_opposite_order_never_block_each_other() {
     for bench in Bench::each().await {
