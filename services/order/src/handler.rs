@@ -14,10 +14,10 @@ use tonic::{Request, Response, Status};
 
 use crate::{
     Service,
-    order::{Order, State, Trade},
-    proto, settle,
+    order::{Command, Kind, Order, State, Trade},
+    proto, saga, settle,
     store::{self, Open},
-    watch,
+    verify, watch,
 };
 
 /// How many changes one reply lists.
@@ -32,7 +32,11 @@ impl OrderService for Service {
         let request = request.into_inner();
         let call = Call::current()?;
         let owner = call.user()?;
+        check_customer(owner, &request)?;
         let key = Key::of(&call, &request.request_id, &request);
+        if !request.items.is_empty() || matches!(request.order, Some(Asked::QuotedPurchase(_))) {
+            return Ok(Response::new(self.buy(owner, key, request).await?));
+        }
         let request_key = key.as_ref().map(Key::to_text);
         // Asked before anything is stored. What it refuses counts only if the key is free: a repeat gets its reply even
         // if the quote has expired since.
@@ -40,13 +44,10 @@ impl OrderService for Service {
         let begun = self.0.db.begin(key, async |unit: &mut Unit| {
             let (trade, quote_id) = quoted?;
             let id = kit::id::new("ord", unit.now());
-            let (order, facts) = Order::place(id, owner.to_owned(), trade, quote_id, unit.now());
+            let kind = Kind::Trade(trade);
+            let (order, facts) = Order::place(id, owner.to_owned(), kind, quote_id, None, unit.now());
             let open = Open { order, request_key };
-            let lease_until = unit.now() + self.0.settings.reconcile_after;
-            if store::insert(unit, &open, facts, lease_until).await? {
-                return Ok(open);
-            }
-            Err(Error::new(Reason::QuoteInvalid, "The quote was used for another order. Ask for a new one."))
+            self.insert(unit, &open, facts).await.map(|()| open)
         });
         let open = match begun.await? {
             Begun::Started(open) => open,
@@ -71,7 +72,7 @@ impl OrderService for Service {
         let request = request.into_inner();
         let scope = Call::current()?.scope()?;
         let size = page::page_size(request.page_size)?;
-        let state = state(request.state());
+        let state = proto::asked_state(request.state());
         let list = format!("orders of {} in {}", scope.owner().unwrap_or("everyone"), request.state);
         let after = self.0.tokens.decode(&request.page_token, &list)?;
         let before = after.as_ref().and_then(|keys| keys.first()).map(String::as_str);
@@ -114,15 +115,94 @@ impl OrderService for Service {
         let seat = self.0.seats.take(&call.principal())?;
         Ok(Response::new(watch::order(self.clone(), order, request.after_sequence, seat)))
     }
+
+    async fn cancel_order(
+        &self,
+        request: Request<api::CancelOrderRequest>,
+    ) -> Result<Response<api::CancelOrderResponse>, Status> {
+        let request = request.into_inner();
+        let call = Call::current()?;
+        let scope = call.scope()?;
+        let mut moved = None;
+        let cancelled = self.0.db.once(Key::of(&call, &request.request_id, &request), async |unit: &mut Unit| {
+            let before = store::lock(unit, &scope, &request.id).await?;
+            // Who asks again gets what it asked for.
+            if before.is_undone() || before.state == State::Cancelled {
+                return Ok(api::CancelOrderResponse { order: Some(proto::order(&before)) });
+            }
+            let command = Command::Cancel(unit.now() + self.0.settings.stuck_after);
+            let after = self.change(unit, &before, command, Vec::new()).await?;
+            let reply = api::CancelOrderResponse { order: Some(proto::order(&after)) };
+            moved = Some(after);
+            Ok(reply)
+        });
+        let reply = cancelled.await?;
+        if let Some(order) = moved {
+            self.start(order);
+        }
+        Ok(Response::new(reply))
+    }
+
+    async fn verify_orders(
+        &self,
+        _: Request<api::VerifyOrdersRequest>,
+    ) -> Result<Response<api::VerifyOrdersResponse>, Status> {
+        Ok(Response::new(verify::orders(self).await?))
+    }
+
+    async fn list_sagas(
+        &self,
+        request: Request<api::ListSagasRequest>,
+    ) -> Result<Response<api::ListSagasResponse>, Status> {
+        let request = request.into_inner();
+        let size = page::page_size(request.page_size)?;
+        let state = asked_saga(request.state());
+        let list = format!("sagas in {}", request.state);
+        let after = self.0.tokens.decode(&request.page_token, &list)?;
+        let after = after.and_then(|keys| keys.into_iter().next()).unwrap_or_default();
+        let read = async |session: &mut Session| store::list_sagas(session, state, &after, size + 1).await;
+        let mut found = self.0.db.read(read).await?;
+        let size = usize::try_from(size).map_err(Error::internal)?;
+        let more = found.len() > size;
+        found.truncate(size);
+        let next_page_token = match found.last() {
+            Some(last) if more => self.0.tokens.encode(&list, std::slice::from_ref(&last.id)),
+            _ => String::new(),
+        };
+        Ok(Response::new(api::ListSagasResponse { sagas: found.iter().map(proto::saga).collect(), next_page_token }))
+    }
+
+    async fn get_saga(&self, request: Request<api::GetSagaRequest>) -> Result<Response<api::GetSagaResponse>, Status> {
+        let order = self.load(&Scope::All, &request.into_inner().order_id).await?;
+        Ok(Response::new(api::GetSagaResponse { saga: Some(proto::saga(&order)) }))
+    }
+
+    async fn retry_saga(
+        &self,
+        request: Request<api::RetrySagaRequest>,
+    ) -> Result<Response<api::RetrySagaResponse>, Status> {
+        let request = request.into_inner();
+        let key = Key::of(&Call::current()?, &request.request_id, &request);
+        let mut taken_up = None;
+        let reply = self.0.db.once(key, async |unit: &mut Unit| {
+            let before = store::lock(unit, &Scope::All, &request.order_id).await?;
+            let order = self.take_up(unit, &before).await?;
+            let reply = api::RetrySagaResponse { saga: Some(proto::saga(&order)) };
+            taken_up = Some(order);
+            Ok(reply)
+        });
+        let reply = reply.await?;
+        if let Some(order) = taken_up {
+            self.start(order);
+        }
+        Ok(Response::new(reply))
+    }
 }
 
 impl Service {
-    async fn load(&self, scope: &Scope, id: &str) -> Result<Order, Error> {
+    pub(crate) async fn load(&self, scope: &Scope, id: &str) -> Result<Order, Error> {
         let found = self.0.db.read(async |session: &mut Session| store::load(session, scope, id).await).await?;
-        found.ok_or_else(|| {
-            let message = format!("There is no order {id}, or it is not yours.");
-            Error::new(Reason::ResourceNotFound, message).with("resource", id)
-        })
+        found.ok_or_else(|| store::missing("order", id))
     }
 
     /// What the catalog says about the trade: by the quote, or at the price of the moment.
@@ -148,7 +228,7 @@ impl Service {
                     PriceTradeRequest { side: side.into(), quantity: asked.quantity, limit_price: asked.limit_price };
                 (catalog.price_trade(request).await?.into_inner().quote, None)
             }
-            None => {
+            Some(Asked::QuotedPurchase(_)) | None => {
                 let error = Error::new(Reason::InvalidField, "Say what to order.");
                 return Err(error.violation("order", "is required"));
             }
@@ -167,11 +247,16 @@ impl Service {
     }
 }
 
-fn state(state: api::order::State) -> Option<State> {
-    match state {
-        api::order::State::Unspecified => None,
-        api::order::State::Pending => Some(State::Pending),
-        api::order::State::Fulfilled => Some(State::Fulfilled),
-        api::order::State::Rejected => Some(State::Rejected),
+/// People order for themselves.
+fn check_customer(owner: &str, request: &api::CreateOrderRequest) -> Result<(), Error> {
+    if request.customer_id.is_empty() || request.customer_id == owner {
+        return Ok(());
     }
+    let error = Error::new(Reason::InvalidField, "Everyone orders for themselves. Leave `customer_id` out.");
+    Err(error.violation("customer_id", "must be the caller"))
+}
+
+/// The state of a saga that was asked for; nothing for none.
+fn asked_saga(asked: api::saga::State) -> Option<saga::State> {
+    saga::State::ALL.into_iter().find(|state| proto::saga_state(*state) == asked)
 }

@@ -1,52 +1,46 @@
-//! An order for a trade: what it is, and every move it can make. No await, no clock, no I/O.
+//! An order: what it is, and every move it can make. No await, no clock, no I/O.
 
 use contracts::{
-    catalog::v1::{self as catalog, Quote},
     ledger::v1::Entry,
-    r#type::v1::{Amount, Price, Reason},
+    order::v1::LineQuantity,
+    r#type::v1::{Amount, Reason},
 };
 use kit::{Error, Timestamp};
 
-/// The account that gives and takes assets and money for the house.
-const HOUSE_TRADING: &str = "house/trading";
-/// The account that gets the fees.
-const HOUSE_FEES: &str = "house/fees";
+pub use crate::trade::{Side, Trade};
+use crate::{
+    purchase::Purchase,
+    saga::{self, Saga},
+};
 
 /// Where an order stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum State {
     /// It is noted, and being carried out.
     Pending,
+    /// The goods are set aside and the money is secured.
+    Confirmed,
+    /// A part of the goods is shipped and paid.
+    PartiallyFulfilled,
     /// It is carried out.
     Fulfilled,
+    /// It is carried out, and the time to return goods is over.
+    Completed,
+    /// It is being undone.
+    Cancelling,
+    /// It was undone.
+    Cancelled,
     /// It was refused, and nothing of it happened.
     Rejected,
 }
 
-/// Whether an asset is bought or sold.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Side {
-    /// Money for an asset.
-    Buy,
-    /// An asset for money.
-    Sell,
-}
-
-/// An asset for money, as it was quoted.
+/// What was asked for.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Trade {
-    /// Whether the asset is bought or sold.
-    pub side: Side,
-    /// How much of the asset.
-    pub quantity: Amount,
-    /// What one whole unit costs.
-    pub price: Price,
-    /// Quantity times price, before the fee.
-    pub notional: Amount,
-    /// What the house takes.
-    pub fee: Amount,
-    /// What the owner pays, or gets.
-    pub total: Amount,
+pub enum Kind {
+    /// An asset for money.
+    Trade(Trade),
+    /// Goods for money.
+    Purchase(Purchase),
 }
 
 /// Why an order was refused.
@@ -67,17 +61,21 @@ pub struct Order {
     pub owner: String,
     /// Where it stands.
     pub state: State,
-    /// What is traded.
-    pub trade: Trade,
+    /// What was asked for.
+    pub kind: Kind,
     /// The quote that it used up, `quo_…`.
     pub quote_id: Option<String>,
-    /// The transaction that moved money and asset, `txn_…`.
+    /// The transaction that moved money and asset of a trade, `txn_…`.
     pub transaction_id: Option<String>,
-    /// Why it was refused.
+    /// Why it was refused, or will be once it is undone.
     pub rejection: Option<Rejection>,
+    /// What is under way.
+    pub saga: Saga,
+    /// When the time to return goods is over.
+    pub close_time: Option<Timestamp>,
     /// The number of its last change, from 1.
     pub sequence: i64,
-    /// How many facts were told about it.
+    /// How many facts were told about it when it was read.
     pub facts: i64,
     /// When it was placed.
     pub create_time: Timestamp,
@@ -85,16 +83,66 @@ pub struct Order {
     pub update_time: Timestamp,
 }
 
-/// What the ledger answered.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// What happens to an order.
+#[derive(Clone, Debug, PartialEq)]
 pub enum Command {
-    /// The transaction was posted.
+    /// The transaction of a trade was posted.
     Fulfil {
         /// `txn_…`.
         transaction_id: String,
     },
-    /// The transaction was refused, for good.
+    /// The transaction of a trade was refused, for good.
     Reject(Rejection),
+    /// The buyer has to confirm the payment first.
+    RequireAction {
+        /// Where.
+        action_url: String,
+        /// Until when.
+        deadline: Timestamp,
+    },
+    /// Goods are set aside and money is secured.
+    Confirm {
+        /// The shipment of what needs no parcel, if there is any, and until when it must have left.
+        digital: Option<(String, Timestamp)>,
+    },
+    /// It cannot be carried out: what was done is undone until the deadline.
+    GiveUp(Rejection, Timestamp),
+    /// Somebody does not want it any more: what was not shipped is undone until the deadline.
+    Cancel(Timestamp),
+    /// What was to be undone is undone.
+    Undone {
+        /// When the time to return goods is over, if some were shipped.
+        close_time: Timestamp,
+    },
+    /// Pieces are packed.
+    Ship {
+        /// `shp_…`.
+        shipment_id: String,
+        /// Which; all that are left if empty.
+        lines: Vec<LineQuantity>,
+        /// Until when they must have left.
+        deadline: Timestamp,
+    },
+    /// What was packed has left, and is paid.
+    Shipped {
+        /// What was charged.
+        amount: Amount,
+        /// When the time to return goods is over, if nothing is left to ship.
+        close_time: Timestamp,
+    },
+    /// Pieces are back.
+    Receive {
+        /// `rtn_…`.
+        return_id: String,
+        /// Which.
+        lines: Vec<LineQuantity>,
+        /// Until when the money must have been given back.
+        deadline: Timestamp,
+    },
+    /// The money for pieces that are back was given back.
+    Refunded(Amount),
+    /// The time to return goods is over.
+    Complete,
 }
 
 /// What became true with a move.
@@ -104,29 +152,49 @@ pub enum Fact {
     Created,
     /// A trade moved money and an asset.
     TradeExecuted,
+    /// Goods are set aside and money is secured.
+    Confirmed,
+    /// A part of the goods is shipped.
+    PartiallyFulfilled,
     /// An order is carried out.
     Fulfilled,
     /// An order was refused.
     Rejected,
+    /// An order is undone.
+    Cancelled,
+    /// The time to return goods is over.
+    Completed,
+    /// An order changed, and stands where it stood.
+    Updated,
 }
 
+/// A move of a purchase: the state, the purchase and the saga after it, and what became true.
+type Move = (State, Purchase, Saga, &'static [Fact]);
+
 impl Order {
-    /// A new order, and the fact of it.
+    /// A new order, and the fact of it. `deadline` is when it must have been carried out.
     pub fn place(
         id: String,
         owner: String,
-        trade: Trade,
+        kind: Kind,
         quote_id: Option<String>,
+        deadline: Option<Timestamp>,
         now: Timestamp,
     ) -> (Self, &'static [Fact]) {
+        let step = match kind {
+            Kind::Trade(_) => "settle",
+            Kind::Purchase(_) => "reserve",
+        };
         let order = Self {
             id,
             owner,
             state: State::Pending,
-            trade,
+            kind,
             quote_id,
             transaction_id: None,
             rejection: None,
+            saga: Saga::begin(saga::State::Running, step, deadline),
+            close_time: None,
             sequence: 1,
             facts: 1,
             create_time: now,
@@ -138,89 +206,221 @@ impl Order {
     /// Every legal move: the order after it, and what became true.
     ///
     /// # Errors
-    /// `INVALID_STATE_TRANSITION`: an order ends once.
+    /// `INVALID_STATE_TRANSITION` if there is no such move from here, `ORDER_NOT_CANCELLABLE` for a cancellation;
+    /// `LOCK_CONFLICT` while something else is under way; what the purchase refuses.
     pub fn decide(&self, command: Command, now: Timestamp) -> Result<(Self, &'static [Fact]), Error> {
-        let (state, transaction_id, rejection, facts): (_, _, _, &[Fact]) = match (self.state, command) {
-            (State::Pending, Command::Fulfil { transaction_id }) => {
-                (State::Fulfilled, Some(transaction_id), None, &[Fact::TradeExecuted, Fact::Fulfilled])
+        let mut after = self.clone();
+        let facts = match &self.kind {
+            Kind::Trade(_) => after.move_trade(command)?,
+            Kind::Purchase(purchase) => {
+                let (state, purchase, saga, facts) = self.move_purchase(purchase, &command)?;
+                after.kind = Kind::Purchase(purchase);
+                after.note(state, saga, command);
+                facts
             }
-            (State::Pending, Command::Reject(rejection)) => (State::Rejected, None, Some(rejection), &[Fact::Rejected]),
-            (State::Fulfilled | State::Rejected, command) => return Err(self.ended(&command)),
         };
-        let told = i64::try_from(facts.len()).map_err(Error::internal)?;
-        let (sequence, facts_told) = (self.sequence + 1, self.facts + told);
-        let order =
-            Self { state, transaction_id, rejection, sequence, facts: facts_told, update_time: now, ..self.clone() };
-        Ok((order, facts))
+        after.sequence += 1;
+        after.facts += i64::try_from(facts.len()).map_err(Error::internal)?;
+        after.update_time = now;
+        Ok((after, facts))
     }
 
-    /// The entries that carry the trade out: money one way and the asset the other, the fee to the house.
+    fn move_trade(&mut self, command: Command) -> Result<&'static [Fact], Error> {
+        match (self.state, command) {
+            (State::Pending, Command::Fulfil { transaction_id }) => {
+                (self.state, self.transaction_id) = (State::Fulfilled, Some(transaction_id));
+                self.saga = Saga::end(saga::State::Succeeded);
+                Ok(&[Fact::TradeExecuted, Fact::Fulfilled])
+            }
+            (State::Pending, Command::Reject(rejection)) => {
+                (self.state, self.rejection) = (State::Rejected, Some(rejection));
+                self.saga = Saga::end(saga::State::Compensated);
+                Ok(&[Fact::Rejected])
+            }
+            (_, command) => Err(self.refusal(&command)),
+        }
+    }
+
+    fn move_purchase(&self, purchase: &Purchase, command: &Command) -> Result<Move, Error> {
+        use State::{Cancelled, Cancelling, Completed, Confirmed, Fulfilled, PartiallyFulfilled, Pending, Rejected};
+        let same = || purchase.clone();
+        let succeeded = || Saga::end(saga::State::Succeeded);
+        let compensated = || Saga::end(saga::State::Compensated);
+        let undo = |deadline| Saga::begin(saga::State::Compensating, "void", Some(deadline));
+        let carried = !self.is_undone();
+        Ok(match (self.state, command) {
+            (Pending, Command::RequireAction { action_url, deadline }) if carried => {
+                let saga = Saga { deadline: Some(*deadline), ..self.saga.clone() };
+                (Pending, purchase.with_action(action_url.clone()), saga, &[Fact::Updated])
+            }
+            (Pending, Command::Confirm { digital: None }) if carried => {
+                (Confirmed, purchase.with_action(String::new()), succeeded(), &[Fact::Confirmed])
+            }
+            (Pending, Command::Confirm { digital: Some((shipment_id, deadline)) }) if carried => {
+                let (shipped, ..) = purchase.with_action(String::new()).ship(&purchase.left_digital())?;
+                (Confirmed, shipped, shipping(shipment_id, *deadline), &[Fact::Confirmed])
+            }
+            (Pending, Command::GiveUp(_, deadline)) if carried => (Pending, same(), undo(*deadline), &[]),
+            (Pending, Command::Undone { .. }) if !carried => {
+                (Rejected, purchase.with_action(String::new()), compensated(), &[Fact::Rejected])
+            }
+            (Pending, Command::Cancel(deadline)) if carried => {
+                (Cancelling, purchase.cancel_rest(), undo(*deadline), &[])
+            }
+            (Confirmed, Command::Cancel(deadline)) => {
+                self.must_be_idle()?;
+                (Cancelling, purchase.cancel_rest(), undo(*deadline), &[])
+            }
+            (PartiallyFulfilled, Command::Cancel(deadline)) => {
+                self.must_be_idle()?;
+                (PartiallyFulfilled, purchase.cancel_rest(), undo(*deadline), &[Fact::Updated])
+            }
+            (Cancelling, Command::Undone { .. }) => {
+                (Cancelled, purchase.with_action(String::new()), compensated(), &[Fact::Cancelled])
+            }
+            (PartiallyFulfilled, Command::Undone { .. }) if !carried => {
+                (Fulfilled, same(), succeeded(), &[Fact::Fulfilled])
+            }
+            (Confirmed | PartiallyFulfilled, Command::Ship { shipment_id, lines, deadline }) => {
+                self.must_be_idle()?;
+                let (shipped, ..) = purchase.ship(lines)?;
+                (self.state, shipped, shipping(shipment_id, *deadline), &[])
+            }
+            (Confirmed | PartiallyFulfilled, Command::Shipped { amount, .. }) if self.is_on("shp_") => {
+                let paid = purchase.capture(amount)?;
+                match paid.left().is_empty() {
+                    true => (Fulfilled, paid, succeeded(), &[Fact::Fulfilled]),
+                    false => (PartiallyFulfilled, paid, succeeded(), &[Fact::PartiallyFulfilled]),
+                }
+            }
+            (PartiallyFulfilled | Fulfilled | Completed, Command::Receive { return_id, lines, deadline }) => {
+                self.must_be_idle()?;
+                let (back, ..) = purchase.take_back(lines)?;
+                let saga = Saga::begin(saga::State::Running, "restock", Some(*deadline));
+                (self.state, back, Saga { task: Some(return_id.clone()), ..saga }, &[])
+            }
+            (PartiallyFulfilled | Fulfilled | Completed, Command::Refunded(amount)) if self.is_on("rtn_") => {
+                (self.state, purchase.refund(amount)?, succeeded(), &[Fact::Updated])
+            }
+            (Fulfilled, Command::Complete) => {
+                self.must_be_idle()?;
+                (Completed, same(), succeeded(), &[Fact::Completed])
+            }
+            (_, command) => return Err(self.refusal(command)),
+        })
+    }
+
+    /// What a move of a purchase changes beside state and goods.
+    fn note(&mut self, state: State, saga: Saga, command: Command) {
+        match command {
+            Command::GiveUp(rejection, _) => self.rejection = Some(rejection),
+            Command::Shipped { close_time, .. } | Command::Undone { close_time } if state == State::Fulfilled => {
+                self.close_time = Some(close_time);
+            }
+            Command::Complete => self.close_time = None,
+            _ => {}
+        }
+        (self.state, self.saga) = (state, saga);
+    }
+
+    /// The goods, if it is a purchase.
+    pub fn purchase(&self) -> Option<&Purchase> {
+        match &self.kind {
+            Kind::Purchase(purchase) => Some(purchase),
+            Kind::Trade(_) => None,
+        }
+    }
+
+    /// The entries that carry a trade out.
     pub fn entries(&self) -> Vec<Entry> {
-        let Trade { side, quantity, notional, fee, total, .. } = &self.trade;
-        let owner = self.owner.as_str();
-        let moves = match side {
-            Side::Buy => [
-                (owner, negated(total)),
-                (HOUSE_TRADING, notional.clone()),
-                (HOUSE_FEES, fee.clone()),
-                (HOUSE_TRADING, negated(quantity)),
-                (owner, quantity.clone()),
-            ],
-            Side::Sell => [
-                (owner, negated(quantity)),
-                (HOUSE_TRADING, quantity.clone()),
-                (HOUSE_TRADING, negated(notional)),
-                (HOUSE_FEES, fee.clone()),
-                (owner, total.clone()),
-            ],
-        };
-        let entry = |(owner, amount): (&str, Amount)| Entry { owner: owner.to_owned(), amount: Some(amount) };
-        moves.into_iter().filter(|(_, amount)| !is_zero(amount)).map(entry).collect()
+        match &self.kind {
+            Kind::Trade(trade) => trade.entries(&self.owner),
+            Kind::Purchase(_) => Vec::new(),
+        }
     }
 
-    fn ended(&self, command: &Command) -> Error {
+    /// Whether the order, or what is left of it, is being undone, even if that is stuck.
+    pub fn is_undone(&self) -> bool {
+        match self.state {
+            State::Pending => self.rejection.is_some(),
+            State::Cancelling => true,
+            State::PartiallyFulfilled => !self.saga.is_idle() && self.saga.task.is_none(),
+            _ => false,
+        }
+    }
+
+    /// The shipment or return that is under way, by the beginning of its id.
+    fn is_on(&self, prefix: &str) -> bool {
+        self.saga.task.as_deref().is_some_and(|task| task.starts_with(prefix))
+    }
+
+    fn must_be_idle(&self) -> Result<(), Error> {
+        if self.saga.is_idle() {
+            return Ok(());
+        }
+        let message = "Something else is under way on this order. Try again in a moment.";
+        let task = self.saga.task.as_deref().unwrap_or(&self.saga.step);
+        Err(Error::new(Reason::LockConflict, message)
+            .with("order", &self.id)
+            .with("task", task)
+            .retry_after(std::time::Duration::from_millis(500)))
+    }
+
+    fn refusal(&self, command: &Command) -> Error {
+        let from = self.state.name();
         let to = match command {
-            Command::Fulfil { .. } => State::Fulfilled,
-            Command::Reject(_) => State::Rejected,
+            Command::Cancel(_) => {
+                let message = format!("The order is {from}: nothing of it can be cancelled. Return goods instead.");
+                return Error::new(Reason::OrderNotCancellable, message).with("state", from);
+            }
+            Command::Fulfil { .. } | Command::Ship { .. } | Command::Shipped { .. } => State::Fulfilled,
+            Command::Reject(_) | Command::GiveUp(..) => State::Rejected,
+            Command::RequireAction { .. } => State::Pending,
+            Command::Confirm { .. } => State::Confirmed,
+            Command::Undone { .. } => State::Cancelled,
+            Command::Receive { .. } | Command::Refunded(_) | Command::Complete => State::Completed,
         };
-        Error::new(Reason::InvalidStateTransition, format!("The order has ended as {}.", self.state.name()))
-            .with("from", self.state.name())
-            .with("to", to.name())
+        let message = match self.state.is_final() {
+            true => format!("The order has ended as {from}."),
+            false => format!("The order is {from}, and there is no such move from there."),
+        };
+        Error::new(Reason::InvalidStateTransition, message).with("from", from).with("to", to.name())
     }
 }
 
-impl Trade {
-    /// The trade that a quote is for.
-    ///
-    /// # Errors
-    /// `INTERNAL` if the quote lacks something.
-    pub fn of(quote: Quote) -> Result<Self, Error> {
-        let side = match quote.side() {
-            catalog::Side::Buy => Some(Side::Buy),
-            catalog::Side::Sell => Some(Side::Sell),
-            catalog::Side::Unspecified => None,
-        };
-        let Quote { quantity, price, notional, fee, total, .. } = quote;
-        match (side, quantity, price, notional, fee, total) {
-            (Some(side), Some(quantity), Some(price), Some(notional), Some(fee), Some(total)) => {
-                Ok(Self { side, quantity, price, notional, fee, total })
-            }
-            _ => Err(Error::internal("a quote lacks something")),
-        }
-    }
+fn shipping(shipment_id: &str, deadline: Timestamp) -> Saga {
+    let saga = Saga::begin(saga::State::Running, "commit-stock", Some(deadline));
+    Saga { task: Some(shipment_id.to_owned()), ..saga }
 }
 
 impl State {
-    /// Whether nothing can change any more.
+    /// Every state.
+    pub const ALL: [State; 8] = [
+        State::Pending,
+        State::Confirmed,
+        State::PartiallyFulfilled,
+        State::Fulfilled,
+        State::Completed,
+        State::Cancelling,
+        State::Cancelled,
+        State::Rejected,
+    ];
+
+    /// Whether it is carried out, refused or undone. Only returns and the end of their time come after that.
     pub fn is_final(self) -> bool {
-        self != State::Pending
+        matches!(self, State::Fulfilled | State::Completed | State::Cancelled | State::Rejected)
     }
 
     /// The state's name in a row and in an error.
     pub fn name(self) -> &'static str {
         match self {
             State::Pending => "PENDING",
+            State::Confirmed => "CONFIRMED",
+            State::PartiallyFulfilled => "PARTIALLY_FULFILLED",
             State::Fulfilled => "FULFILLED",
+            State::Completed => "COMPLETED",
+            State::Cancelling => "CANCELLING",
+            State::Cancelled => "CANCELLED",
             State::Rejected => "REJECTED",
         }
     }
@@ -230,43 +430,7 @@ impl State {
     /// # Errors
     /// `INTERNAL` if a row says something that no program of ours has written.
     pub fn named(name: &str) -> Result<Self, Error> {
-        [State::Pending, State::Fulfilled, State::Rejected]
-            .into_iter()
-            .find(|state| state.name() == name)
-            .ok_or_else(|| Error::internal(format!("there is no order state {name}")))
+        let found = Self::ALL.into_iter().find(|state| state.name() == name);
+        found.ok_or_else(|| Error::internal(format!("there is no order state {name}")))
     }
-}
-
-impl Side {
-    /// The side's name in a row.
-    pub fn name(self) -> &'static str {
-        match self {
-            Side::Buy => "BUY",
-            Side::Sell => "SELL",
-        }
-    }
-
-    /// The side with this name.
-    ///
-    /// # Errors
-    /// `INTERNAL` if a row says something that no program of ours has written.
-    pub fn named(name: &str) -> Result<Self, Error> {
-        [Side::Buy, Side::Sell]
-            .into_iter()
-            .find(|side| side.name() == name)
-            .ok_or_else(|| Error::internal(format!("there is no side {name}")))
-    }
-}
-
-fn is_zero(amount: &Amount) -> bool {
-    amount.value.bytes().all(|byte| matches!(byte, b'-' | b'0' | b'.'))
-}
-
-/// The same amount the other way.
-fn negated(amount: &Amount) -> Amount {
-    let value = match amount.value.strip_prefix('-') {
-        Some(value) => value.to_owned(),
-        None => format!("-{}", amount.value),
-    };
-    Amount { value, unit: amount.unit.clone() }
 }

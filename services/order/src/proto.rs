@@ -4,46 +4,85 @@ use contracts::order::v1::{self as api, order_event::Event};
 use kit::Error;
 use storage::StoredChange;
 
-use crate::order::{Fact, Order, Rejection, Side, State};
+use crate::{
+    order::{Fact, Kind, Order, Rejection, Side, State, Trade},
+    saga::{self, Saga},
+};
 
-/// The order as callers see it.
+/// The order as its owner sees it.
 pub fn order(order: &Order) -> api::Order {
+    let (trade, purchase) = match &order.kind {
+        Kind::Trade(content) => (Some(trade(content, order)), None),
+        Kind::Purchase(content) => (None, Some(content.message().clone())),
+    };
+    // What is being undone was refused already, but the order has not ended yet.
+    let refused = order.rejection.as_ref().filter(|_| order.state == State::Rejected);
     api::Order {
         id: order.id.clone(),
         owner_id: order.owner.clone(),
         state: state(order.state).into(),
-        trade: Some(trade(order)),
-        rejection: order.rejection.as_ref().map(rejection),
+        trade,
+        rejection: refused.map(rejection),
         sequence: order.sequence,
         create_time: Some(order.create_time.to_proto()),
         update_time: Some(order.update_time.to_proto()),
+        purchase,
     }
+}
+
+/// The order as facts and its history have it: without personal data.
+pub fn order_without_address(about: &Order) -> api::Order {
+    let mut order = order(about);
+    if let Some(purchase) = &mut order.purchase {
+        purchase.shipping_address = None;
+    }
+    order
 }
 
 /// A state.
 pub fn state(state: State) -> api::order::State {
     match state {
         State::Pending => api::order::State::Pending,
+        State::Confirmed => api::order::State::Confirmed,
+        State::PartiallyFulfilled => api::order::State::PartiallyFulfilled,
         State::Fulfilled => api::order::State::Fulfilled,
+        State::Completed => api::order::State::Completed,
+        State::Cancelling => api::order::State::Cancelling,
+        State::Cancelled => api::order::State::Cancelled,
         State::Rejected => api::order::State::Rejected,
     }
 }
 
-/// A fact about the order, which carries the order as it is now.
-pub fn event(fact: Fact, about: &Order) -> api::OrderEvent {
-    let event = match fact {
+/// A state that was asked for; nothing for none.
+pub fn asked_state(asked: api::order::State) -> Option<State> {
+    State::ALL.into_iter().find(|known| state(*known) == asked)
+}
+
+/// What became true about an order.
+pub fn event(fact: Fact, about: &Order) -> Event {
+    match fact {
         Fact::Created => Event::OrderCreated(api::OrderCreated {}),
+        Fact::Confirmed => Event::OrderConfirmed(api::OrderConfirmed {}),
+        Fact::PartiallyFulfilled => Event::OrderPartiallyFulfilled(api::OrderPartiallyFulfilled {}),
         Fact::Fulfilled => Event::OrderFulfilled(api::OrderFulfilled {}),
-        Fact::TradeExecuted => Event::TradeExecuted(api::TradeExecuted { trade: Some(trade(about)) }),
+        Fact::Cancelled => Event::OrderCancelled(api::OrderCancelled {}),
+        Fact::Completed => Event::OrderCompleted(api::OrderCompleted {}),
+        Fact::Updated => Event::OrderUpdated(api::OrderUpdated {}),
+        Fact::TradeExecuted => {
+            let executed = match &about.kind {
+                Kind::Trade(content) => Some(trade(content, about)),
+                Kind::Purchase(_) => None,
+            };
+            Event::TradeExecuted(api::TradeExecuted { trade: executed })
+        }
         Fact::Rejected => {
             Event::OrderRejected(api::OrderRejected { rejection: about.rejection.as_ref().map(rejection) })
         }
-    };
-    api::OrderEvent { order: Some(order(about)), event: Some(event) }
+    }
 }
 
-fn trade(order: &Order) -> api::Trade {
-    let trade = order.trade.clone();
+fn trade(trade: &Trade, order: &Order) -> api::Trade {
+    let trade = trade.clone();
     let side = match trade.side {
         Side::Buy => api::Side::Buy,
         Side::Sell => api::Side::Sell,
@@ -63,6 +102,32 @@ fn rejection(rejection: &Rejection) -> api::Rejection {
     api::Rejection { reason: rejection.reason.clone(), message: rejection.message.clone() }
 }
 
+/// What is under way on an order.
+pub fn saga(order: &Order) -> api::Saga {
+    let saga = &order.saga;
+    let Saga { step, attempts, deadline, last_error, next_attempt, .. } = saga.clone();
+    api::Saga {
+        order_id: order.id.clone(),
+        state: saga_state(saga.state).into(),
+        step,
+        attempts: i32::try_from(attempts).unwrap_or(i32::MAX),
+        last_error: last_error.as_ref().map(rejection),
+        next_attempt_time: next_attempt.map(kit::Timestamp::to_proto),
+        deadline: deadline.map(kit::Timestamp::to_proto),
+    }
+}
+
+/// The state of a saga.
+pub fn saga_state(state: saga::State) -> api::saga::State {
+    match state {
+        saga::State::Running => api::saga::State::Running,
+        saga::State::Compensating => api::saga::State::Compensating,
+        saga::State::Succeeded => api::saga::State::Succeeded,
+        saga::State::Compensated => api::saga::State::Compensated,
+        saga::State::Stuck => api::saga::State::Stuck,
+    }
+}
+
 /// A change as its history has it.
 ///
 /// # Errors
@@ -80,10 +145,7 @@ pub fn change(change: &StoredChange) -> Result<api::OrderChange, Error> {
     })
 }
 
-/// Whether nothing can change any more.
+/// Whether the order is carried out, refused or undone.
 pub fn is_final(order: &api::Order) -> bool {
-    match order.state() {
-        api::order::State::Fulfilled | api::order::State::Rejected => true,
-        api::order::State::Unspecified | api::order::State::Pending => false,
-    }
+    asked_state(order.state()).is_some_and(State::is_final)
 }

@@ -1,4 +1,4 @@
-//! Carrying an order out: one call to the ledger, under a key that is derived from the order, so that it can be repeated
+//! Carrying a trade out: one call to the ledger, under a key that is derived from the order, so that it can be repeated
 //! by whoever finds the order unfinished; then one unit that writes how the order ended, with the reply.
 
 use std::time::Duration;
@@ -7,7 +7,7 @@ use contracts::{
     ledger::v1::{PostTransactionRequest, ledger_service_client::LedgerServiceClient},
     order::v1::CreateOrderResponse,
 };
-use kit::{Call, Error, Scope, drain::Draining};
+use kit::{Call, Error, Scope};
 use rand::Rng;
 use storage::{Key, Unit, failpoint};
 use tokio::time::Instant;
@@ -23,10 +23,6 @@ use crate::{
 const ATTEMPT: Duration = Duration::from_secs(2);
 /// The pause before the second attempt; it doubles, up to a second, and is cut at random.
 const PAUSE: Duration = Duration::from_millis(50);
-/// How often the reconciler looks for unfinished orders.
-const TICK: Duration = Duration::from_secs(1);
-/// How many orders the reconciler takes over at once.
-const BATCH: i64 = 32;
 
 /// Carries an order out within the running call's deadline.
 ///
@@ -42,46 +38,6 @@ pub async fn carry_out(service: &Service, open: Open) -> Result<Order, Error> {
     };
     failpoint::hit("order-after-ledger");
     finish(service, &open, command).await
-}
-
-/// Takes over what a crash, or a ledger that could not be reached, has left pending; until drained.
-pub async fn reconcile(service: &Service, draining: &Draining) {
-    loop {
-        if let Err(error) = reconcile_once(service).await {
-            tracing::warn!(%error, "unfinished orders could not be taken up, and will be tried again");
-        }
-        tokio::select! {
-            () = draining.wait() => return,
-            () = service.0.db.clock().sleep(TICK) => {}
-        }
-    }
-}
-
-/// Carries out every order whose lease has ended. Gives back how many were finished.
-pub(crate) async fn reconcile_once(service: &Service) -> Result<usize, Error> {
-    let lease = service.0.settings.reconcile_after;
-    // Looked at before it is taken: a look costs no commit.
-    let due = service.0.db.read(async |session| store::any_due(session, service.0.db.clock().now()).await).await?;
-    if !due {
-        return Ok(0);
-    }
-    let claim = async |unit: &mut Unit| store::claim(unit, unit.now() + lease, BATCH).await;
-    let claimed = service.0.db.write(claim).await?;
-    let attempts = claimed.into_iter().map(|open| async {
-        let id = open.order.id.clone();
-        let call = Call::background("order", lease);
-        match kit::call::run(call, carry_out(service, open)).await {
-            Ok(order) => {
-                tracing::info!(order = id, state = order.state.name(), "finished an order that was left pending");
-                true
-            }
-            Err(error) => {
-                tracing::warn!(order = id, %error, "an order stays pending");
-                false
-            }
-        }
-    });
-    Ok(futures::future::join_all(attempts).await.into_iter().filter(|finished| *finished).count())
 }
 
 /// Asks the ledger until it answers or time is up.
@@ -127,7 +83,8 @@ async fn finish(service: &Service, open: &Open, command: Command) -> Result<Orde
     let key = request_key.as_deref().map(Key::from_text).transpose()?;
     let ended = service.0.db.write(async |unit: &mut Unit| {
         let (ended, facts) = order.decide(command, unit.now())?;
-        if !store::end(unit, order, &ended, facts).await? {
+        let events = facts.iter().map(|fact| proto::event(*fact, &ended)).collect();
+        if !store::save(unit, order, &ended, events, service.0.settings.reconcile_after).await? {
             return Ok(None);
         }
         if let Some(key) = &key {

@@ -73,8 +73,8 @@ impl Drop for Seat {
     }
 }
 
-/// The order as it stands if `after` is zero, then every change after that number. Ends after the last change that an
-/// order can have, at the maximum age, and on drain: a client resumes with the last number it has seen.
+/// The order as it stands if `after` is zero, then every change after that number. Ends once the order is carried out,
+/// refused or undone, at the maximum age, and on drain: a client resumes with the last number it has seen.
 pub fn order(
     service: Service,
     order: Order,
@@ -88,6 +88,8 @@ pub fn order(
         // Subscribed before the first look, so that no commit falls between.
         let mut hints = service.0.db.committed();
         let (id, mut after) = (order.id.clone(), after);
+        // The history leaves it out, and it never changes.
+        let address = order.purchase().and_then(|purchase| purchase.message().shipping_address.clone());
         if after == 0 {
             after = order.sequence;
             yield WatchOrderResponse { sequence: after, order: Some(proto::order(&order)) };
@@ -96,7 +98,10 @@ pub fn order(
         while !finished {
             for change in changes(&service, &id, after).await? {
                 after = change.sequence;
-                let order = api::Order::decode(change.detail.as_slice()).map_err(Error::internal)?;
+                let mut order = api::Order::decode(change.detail.as_slice()).map_err(Error::internal)?;
+                if let Some(purchase) = &mut order.purchase {
+                    purchase.shipping_address.clone_from(&address);
+                }
                 finished = proto::is_final(&order);
                 yield WatchOrderResponse { sequence: after, order: Some(order) };
             }

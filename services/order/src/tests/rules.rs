@@ -3,7 +3,7 @@
 use contracts::r#type::v1::Price;
 
 use super::*;
-use crate::order::{Command, Fact, Order, Rejection, Side, State, Trade};
+use crate::order::{Command, Fact, Kind, Order, Rejection, Side, State, Trade};
 
 fn order(side: Side) -> Order {
     let usd = |value| amount(value, "USD");
@@ -19,7 +19,8 @@ fn order(side: Side) -> Order {
         fee: usd(fee).unwrap(),
         total: usd(total).unwrap(),
     };
-    Order::place("ord_1".to_owned(), "usr_1".to_owned(), trade, None, Timestamp::from_seconds(1)).0
+    let (id, owner) = ("ord_1".to_owned(), "usr_1".to_owned());
+    Order::place(id, owner, Kind::Trade(trade), None, None, Timestamp::from_seconds(1)).0
 }
 
 #[test]
@@ -69,6 +70,7 @@ fn the_entries_of_a_trade_sum_to_zero_per_unit_and_mirror_each_other() {
 #[test]
 fn a_trade_without_a_fee_has_no_entry_for_it() {
     let mut order = order(Side::Sell);
-    order.trade.fee = amount("0.00", "USD").unwrap();
+    let Kind::Trade(trade) = &mut order.kind else { panic!("it is a trade") };
+    trade.fee = amount("0.00", "USD").unwrap();
     assert!(order.entries().iter().all(|entry| entry.owner != "house/fees"));
 }

@@ -4,7 +4,6 @@ use api::order::State;
 use tokio::task::JoinSet;
 
 use super::{fakes::Mood, *};
-use crate::settle;
 
 #[tokio::test]
 async fn a_lost_answer_is_asked_for_again_and_moves_money_once() {
@@ -19,9 +18,9 @@ async fn a_lost_answer_is_asked_for_again_and_moves_money_once() {
         assert_eq!(error.reason(), "REQUEST_IN_PROGRESS");
 
         bench.ledger.set(Mood::Well);
-        assert_eq!(settle::reconcile_once(&bench.service).await.unwrap(), 0, "the lease has not ended");
+        assert_eq!(runner::reconcile_once(&bench.service).await.unwrap(), 0, "the lease has not ended");
         bench.clock.advance(Duration::from_secs(1));
-        assert_eq!(settle::reconcile_once(&bench.service).await.unwrap(), 1);
+        assert_eq!(runner::reconcile_once(&bench.service).await.unwrap(), 1);
         assert_eq!(bench.ledger.transactions().len(), 1);
         let order = bench.create(&me, request).await.unwrap();
         assert_eq!(order.state(), State::Fulfilled);
@@ -56,7 +55,7 @@ async fn two_replicas_that_find_the_same_order_finish_it_once() {
         bench.ledger.set(Mood::Well);
         bench.clock.advance(Duration::from_secs(1));
         let other = bench.service.clone();
-        let (one, two) = tokio::join!(settle::reconcile_once(&bench.service), settle::reconcile_once(&other));
+        let (one, two) = tokio::join!(runner::reconcile_once(&bench.service), runner::reconcile_once(&other));
         assert_eq!(one.unwrap() + two.unwrap(), 1);
         assert_eq!(bench.states(&me).await, [State::Fulfilled]);
         assert_eq!(bench.facts().await.len(), 3);

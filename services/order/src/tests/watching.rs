@@ -5,7 +5,6 @@ use futures::StreamExt;
 use kit::drain::Drain;
 
 use super::{fakes::Mood, *};
-use crate::settle;
 
 type Stream = <Service as OrderService>::WatchOrderStream;
 
@@ -38,7 +37,7 @@ async fn a_watcher_sees_the_order_as_it_stands_and_then_how_it_ends() {
         let mut stream = watch(&bench, &me, &id, 0).await.unwrap();
         assert_eq!(stream.next().await.unwrap().unwrap().sequence, 1);
         bench.clock.advance(Duration::from_secs(1));
-        settle::reconcile_once(&bench.service).await.unwrap();
+        runner::reconcile_once(&bench.service).await.unwrap();
         assert_eq!(rest(stream).await, [(2, State::Fulfilled)]);
         assert_eq!(rest(watch(&bench, &me, &id, 0).await.unwrap()).await, [(2, State::Fulfilled)]);
         assert_eq!(rest(watch(&bench, &me, &id, 1).await.unwrap()).await, [(2, State::Fulfilled)]);

@@ -1,0 +1,320 @@
+//! Carrying orders on: a pass goes from step to step until there is nothing to do, or notes what keeps it and when to try
+//! again. Whoever starts something makes the first pass at once; what a crash or a fault has left is taken over by
+//! lease. Steps are idempotent, so a pass may begin again from the start, and two may run at once: the sequence of the
+//! order decides whose change counts.
+
+use std::{sync::Arc, time::Duration};
+
+use contracts::order::v1::{self as api, CreateShipmentResponse, LineQuantity, ReceiveReturnResponse, Shipment};
+use kit::{Call, Error, Scope, drain::Draining};
+use rand::Rng;
+use storage::{Key, Unit, failpoint};
+
+use crate::{
+    Service,
+    order::{Command, Kind, Order},
+    proto,
+    purchase::Purchase,
+    returns,
+    saga::{Saga, State},
+    settle, shipment,
+    steps::{self, Halt},
+    store::{self, Open},
+};
+
+/// How often the reconciler looks for unfinished orders.
+const TICK: Duration = Duration::from_secs(1);
+/// How many orders the reconciler takes over at once.
+const BATCH: i64 = 32;
+/// The pause after the first failure; it doubles, and is cut at random.
+const PAUSE: Duration = Duration::from_millis(200);
+/// The longest pause.
+const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+/// The longest pause while the buyer must confirm the payment: a fact of payment ends it sooner.
+const LONGEST_PAUSE_FOR_BUYER: Duration = Duration::from_secs(30);
+
+/// What a saga is for.
+pub enum Task {
+    /// The order itself.
+    Order,
+    /// A shipment of it.
+    Shipment(shipment::Open),
+    /// A return to it.
+    Return(returns::Open),
+}
+
+/// An order as far as a pass has carried it.
+pub struct Pass {
+    /// The order.
+    pub order: Order,
+    /// What was worked on last.
+    pub task: Task,
+}
+
+impl Service {
+    /// Carries an order on, and goes on when the caller has left. With too many under way it is left to the reconciler.
+    pub(crate) fn start(&self, order: Order) {
+        let Ok(permit) = Arc::clone(&self.0.running).try_acquire_owned() else { return };
+        let service = self.clone();
+        let id = order.id.clone();
+        let work = async move {
+            let _permit = permit;
+            if let Err(error) = carry_on(&service, order, None).await {
+                tracing::warn!(order = id, %error, "an order is left to be taken up again");
+            }
+        };
+        tokio::spawn(kit::call::run(self.in_own_name(), work));
+    }
+
+    /// The running call in the name of the service alone, for as long as a lease: the user's token may expire meanwhile.
+    pub(crate) fn in_own_name(&self) -> Call {
+        let lease = self.0.settings.reconcile_after;
+        match Call::try_current() {
+            Some(call) => Call { caller: None, scope: Some(Scope::All), ..call.detached(lease) },
+            None => Call::background("order", lease),
+        }
+    }
+}
+
+/// Makes a pass over an order. `task` is what it is for, if that is in hand.
+///
+/// # Errors
+/// What the database refuses. The lease ends then, and somebody takes the order up again.
+pub async fn carry_on(service: &Service, mut order: Order, task: Option<Task>) -> Result<Pass, Error> {
+    let mut task = match task {
+        Some(task) => task,
+        None => find_task(service, &order).await?,
+    };
+    while let Kind::Purchase(purchase) = &order.kind
+        && order.saga.is_due()
+    {
+        match step(service, &order, purchase, &mut task).await {
+            Ok(command) => match apply(service, &order, command, &task).await? {
+                Some(pass) => Pass { order, task } = pass,
+                // Somebody else was faster, and goes on with it.
+                None => {
+                    let found = service.0.db.read(async |session| store::load(session, &Scope::All, &order.id).await);
+                    order = found.await?.ok_or_else(|| store::missing("order", &order.id))?;
+                    break;
+                }
+            },
+            Err(halt) => {
+                order = wait(service, &order, halt).await?;
+                break;
+            }
+        }
+    }
+    Ok(Pass { order, task })
+}
+
+async fn find_task(service: &Service, order: &Order) -> Result<Task, Error> {
+    let Some(id) = &order.saga.task else { return Ok(Task::Order) };
+    let db = &service.0.db;
+    match id.starts_with("shp_") {
+        true => db.read(async |session| shipment::load(session, &Scope::All, id).await).await.map(Task::Shipment),
+        false => db.read(async |session| returns::load(session, &Scope::All, id).await).await.map(Task::Return),
+    }
+}
+
+async fn step(service: &Service, order: &Order, purchase: &Purchase, task: &mut Task) -> Result<Command, Halt> {
+    match task {
+        _ if order.is_undone() => steps::undo(service, order, purchase).await,
+        Task::Order => steps::carry_out(service, order, purchase).await,
+        Task::Shipment(open) => steps::ship(service, purchase, &open.shipment).await,
+        Task::Return(open) => {
+            open.content.refund_id = steps::take_back(service, purchase, open).await?;
+            Ok(Command::Refunded(open.content.amount.clone().unwrap_or_default()))
+        }
+    }
+}
+
+/// Saves what a step came to, in one unit. Nothing if the order has changed meanwhile.
+async fn apply(service: &Service, before: &Order, command: Command, task: &Task) -> Result<Option<Pass>, Error> {
+    let confirmed = matches!(command, Command::Confirm { .. });
+    let lease = service.0.settings.reconcile_after;
+    let applied = service.0.db.write(async |unit: &mut Unit| {
+        let (order, facts) = before.decide(command, unit.now())?;
+        let events = facts.iter().map(|fact| proto::event(*fact, &order)).collect();
+        if !store::save(unit, before, &order, events, lease).await? {
+            return Ok(None);
+        }
+        let task = match task {
+            Task::Order => begin_digital(unit, before, &order).await?,
+            Task::Shipment(open) => Task::Shipment(end_shipment(unit, &order, open).await?),
+            Task::Return(open) => Task::Return(end_return(unit, open).await?),
+        };
+        Ok(Some(Pass { order, task }))
+    });
+    let applied = applied.await?;
+    if confirmed && applied.is_some() {
+        failpoint::hit("order-after-confirm");
+    }
+    Ok(applied)
+}
+
+/// Packs what needs no parcel, if the order was just confirmed and has any.
+async fn begin_digital(unit: &mut Unit, before: &Order, after: &Order) -> Result<Task, Error> {
+    let (Some(id), Some(purchase)) = (&after.saga.task, before.purchase()) else { return Ok(Task::Order) };
+    let shipment = pack(unit, before, id.clone(), purchase, &purchase.left_digital())?;
+    let open = shipment::Open { shipment, request_key: None };
+    shipment::insert(unit, &open).await?;
+    Ok(Task::Shipment(open))
+}
+
+/// A shipment of pieces of an order, as the order stood before.
+///
+/// # Errors
+/// See [`Purchase::ship`].
+pub fn pack(
+    unit: &Unit,
+    order: &Order,
+    id: String,
+    purchase: &Purchase,
+    lines: &[LineQuantity],
+) -> Result<Shipment, Error> {
+    let (_, lines, amount) = purchase.ship(lines)?;
+    Ok(Shipment {
+        id,
+        order_id: order.id.clone(),
+        owner_id: order.owner.clone(),
+        state: api::shipment::State::Preparing.into(),
+        lines,
+        amount: Some(amount),
+        create_time: Some(unit.now().to_proto()),
+        ..Default::default()
+    })
+}
+
+async fn end_shipment(unit: &mut Unit, order: &Order, open: &shipment::Open) -> Result<shipment::Open, Error> {
+    let before = &open.shipment;
+    let physical = |pieces: &LineQuantity| order.purchase().is_some_and(|all| all.is_physical(&pieces.variant_id));
+    let shipment = shipment::shipped(before, !before.lines.iter().any(physical), unit.now());
+    if !shipment::save(unit, before, &shipment).await? {
+        return Err(Error::internal(format!("{} left before its order knew", before.id)));
+    }
+    finish(unit, open.request_key.as_deref(), &CreateShipmentResponse { shipment: Some(shipment.clone()) })?;
+    Ok(shipment::Open { shipment, request_key: open.request_key.clone() })
+}
+
+async fn end_return(unit: &mut Unit, open: &returns::Open) -> Result<returns::Open, Error> {
+    let content = returns::moved(&open.content, api::r#return::State::Refunded, unit.now())?;
+    let after = returns::Open { content: content.clone(), ..open.clone() };
+    if !returns::save(unit, &open.content, &after).await? {
+        return Err(Error::internal(format!("{} was refunded before its order knew", content.id)));
+    }
+    finish(unit, open.request_key.as_deref(), &ReceiveReturnResponse { r#return: Some(content) })?;
+    Ok(after)
+}
+
+fn finish(unit: &mut Unit, key: Option<&str>, reply: &impl prost::Message) -> Result<(), Error> {
+    if let Some(key) = key {
+        unit.finish(&Key::from_text(key)?, reply);
+    }
+    Ok(())
+}
+
+/// Notes what keeps a saga from going on, and when it is tried again; or that an operator has to look.
+async fn wait(service: &Service, order: &Order, halt: Halt) -> Result<Order, Error> {
+    let Halt { step, error, refused } = halt;
+    let now = service.0.db.clock().now();
+    // Until an order is confirmed there is a way back. After that, and on the way back, there is only forward.
+    let forward_only = order.is_undone() || order.saga.task.is_some();
+    let stuck = forward_only && (refused || order.saga.is_late(now));
+    let attempts = order.saga.attempts + 1;
+    let next = now + pause(order, attempts);
+    let next = order.saga.deadline.map_or(next, |deadline| next.min(deadline.max(now)));
+    let saga = Saga {
+        state: if stuck { State::Stuck } else { order.saga.state },
+        step: step.to_owned(),
+        attempts,
+        last_error: Some(steps::why(&error)),
+        next_attempt: (!stuck).then_some(next),
+        ..order.saga.clone()
+    };
+    let noted = service.0.db.write(async |unit: &mut Unit| store::note(unit, order, &saga).await).await?;
+    if stuck && noted {
+        tracing::error!(order = order.id, step, %error, "an order is stuck: repair the cause, then call RetrySaga");
+    } else {
+        tracing::info!(order = order.id, step, attempts, %error, "an order waits");
+    }
+    Ok(Order { saga, ..order.clone() })
+}
+
+fn pause(order: &Order, attempts: i64) -> Duration {
+    let asks_buyer = order.purchase().is_some_and(|purchase| !purchase.message().action_url.is_empty());
+    let longest = if asks_buyer { LONGEST_PAUSE_FOR_BUYER } else { LONGEST_PAUSE };
+    let doublings = u32::try_from(attempts - 1).unwrap_or(u32::MAX).min(10);
+    let most = (PAUSE * 2_u32.pow(doublings)).min(longest);
+    rand::rng().random_range(Duration::ZERO..=most)
+}
+
+/// Takes over what a crash, or a neighbour that could not be reached, has left; closes orders whose goods can no longer
+/// be returned; until drained.
+pub async fn reconcile(service: &Service, draining: &Draining) {
+    loop {
+        if let Err(error) = reconcile_once(service).await {
+            tracing::warn!(%error, "unfinished orders could not be taken up, and will be tried again");
+        }
+        if let Err(error) = close_once(service).await {
+            tracing::warn!(%error, "orders could not be completed, and will be tried again");
+        }
+        tokio::select! {
+            () = draining.wait() => return,
+            () = service.0.db.clock().sleep(TICK) => {}
+        }
+    }
+}
+
+/// Carries on every order whose lease has ended. Gives back how many were finished.
+pub(crate) async fn reconcile_once(service: &Service) -> Result<usize, Error> {
+    let lease = service.0.settings.reconcile_after;
+    // Looked at before it is taken: a look costs no commit.
+    let due = service.0.db.read(async |session| store::any_due(session, service.0.db.clock().now()).await).await?;
+    if !due {
+        return Ok(0);
+    }
+    let claim = async |unit: &mut Unit| store::claim(unit, unit.now() + lease, BATCH).await;
+    let claimed = service.0.db.write(claim).await?;
+    let attempts = claimed.into_iter().map(|open| async {
+        let id = open.order.id.clone();
+        match kit::call::run(Call::background("order", lease), take_over(service, open)).await {
+            Ok(order) if order.saga.is_due() => false,
+            Ok(order) => {
+                tracing::info!(order = id, state = order.state.name(), "finished what was left of an order");
+                true
+            }
+            Err(error) => {
+                tracing::warn!(order = id, %error, "an order is left to be taken up again");
+                false
+            }
+        }
+    });
+    Ok(futures::future::join_all(attempts).await.into_iter().filter(|finished| *finished).count())
+}
+
+async fn take_over(service: &Service, open: Open) -> Result<Order, Error> {
+    match open.order.kind {
+        Kind::Trade(_) => settle::carry_out(service, open).await,
+        Kind::Purchase(_) => carry_on(service, open.order, None).await.map(|pass| pass.order),
+    }
+}
+
+/// Completes orders whose goods can no longer be returned. Gives back how many.
+pub(crate) async fn close_once(service: &Service) -> Result<usize, Error> {
+    let db = &service.0.db;
+    let ids = db.read(async |session| store::to_close(session, db.clock().now(), BATCH).await).await?;
+    let count = ids.len();
+    for id in ids {
+        db.write(async |unit: &mut Unit| close(service, unit, &id).await).await?;
+    }
+    Ok(count)
+}
+
+async fn close(service: &Service, unit: &mut Unit, id: &str) -> Result<(), Error> {
+    let before = store::lock(unit, &Scope::All, id).await?;
+    // Somebody else may have closed it, or begun to take goods back.
+    if before.close_time.is_none_or(|time| time > unit.now()) || !before.saga.is_idle() {
+        return Ok(());
+    }
+    service.change(unit, &before, Command::Complete, Vec::new()).await.map(|_| ())
+}

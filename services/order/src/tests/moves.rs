@@ -1,0 +1,175 @@
+//! Every command in every state of a purchase.
+
+use super::*;
+use crate::{
+    order::{Command, Fact, Kind, Order, Rejection, State},
+    purchase::Purchase,
+    saga::State as Saga,
+};
+
+const NOW: Timestamp = Timestamp::from_seconds(100);
+const LATER: Timestamp = Timestamp::from_seconds(200);
+
+fn rejection() -> Rejection {
+    Rejection { reason: "OUT_OF_STOCK".to_owned(), message: "No.".to_owned() }
+}
+
+fn ship(shipment_id: &str, quantity: i64) -> Command {
+    Command::Ship { shipment_id: shipment_id.to_owned(), lines: vec![pieces("mug", quantity)], deadline: LATER }
+}
+
+fn shipped() -> Command {
+    Command::Shipped { amount: amount("10.00", "USD").unwrap(), close_time: LATER }
+}
+
+fn receive() -> Command {
+    Command::Receive { return_id: "rtn_1".to_owned(), lines: vec![pieces("mug", 1)], deadline: LATER }
+}
+
+fn refunded() -> Command {
+    Command::Refunded(amount("1.00", "USD").unwrap())
+}
+
+fn confirm() -> Command {
+    Command::Confirm { digital: None }
+}
+
+fn undone() -> Command {
+    Command::Undone { close_time: LATER }
+}
+
+fn act() -> Command {
+    Command::RequireAction { action_url: "https://bank.test".to_owned(), deadline: LATER }
+}
+
+/// Every command, by name.
+fn commands() -> Vec<(&'static str, Command)> {
+    vec![
+        ("fulfil", Command::Fulfil { transaction_id: "txn_1".to_owned() }),
+        ("reject", Command::Reject(rejection())),
+        ("act", act()),
+        ("confirm", confirm()),
+        ("give up", Command::GiveUp(rejection(), LATER)),
+        ("cancel", Command::Cancel(LATER)),
+        ("undone", undone()),
+        ("ship", ship("shp_2", 1)),
+        ("shipped", shipped()),
+        ("receive", receive()),
+        ("refunded", refunded()),
+        ("complete", Command::Complete),
+    ]
+}
+
+/// An order after commands.
+fn after(commands: &[Command]) -> Order {
+    let purchase = Purchase::of(basket(MUGS), Some(address()), String::new()).unwrap().named("ord_1").unwrap();
+    let (id, owner) = ("ord_1".to_owned(), "usr_1".to_owned());
+    let (mut order, _) = Order::place(id, owner, Kind::Purchase(purchase), None, Some(LATER), NOW);
+    for command in commands {
+        order = order.decide(command.clone(), NOW).unwrap().0;
+    }
+    order
+}
+
+/// Where an order can stand, how it comes there, and what it does then: everything else is refused.
+fn stands() -> Vec<(&'static str, Order, &'static [&'static str])> {
+    let give_up = || Command::GiveUp(rejection(), LATER);
+    let cancel = || Command::Cancel(LATER);
+    vec![
+        ("pending", after(&[]), &["act", "confirm", "give up", "cancel"]),
+        ("pending, with an action", after(&[act()]), &["act", "confirm", "give up", "cancel"]),
+        ("pending, being undone", after(&[give_up()]), &["undone"]),
+        ("rejected", after(&[give_up(), undone()]), &[]),
+        ("cancelling", after(&[cancel()]), &["undone"]),
+        ("cancelled", after(&[cancel(), undone()]), &[]),
+        ("confirmed", after(&[confirm()]), &["cancel", "ship"]),
+        ("confirmed, shipping", after(&[confirm(), ship("shp_1", 1)]), &["shipped"]),
+        ("partly shipped", after(&[confirm(), ship("shp_1", 1), shipped()]), &["cancel", "ship", "receive"]),
+        ("partly shipped, shipping", after(&[confirm(), ship("shp_1", 1), shipped(), ship("shp_3", 2)]), &["shipped"]),
+        ("partly shipped, refunding", after(&[confirm(), ship("shp_1", 1), shipped(), receive()]), &["refunded"]),
+        ("partly shipped, being undone", after(&[confirm(), ship("shp_1", 1), shipped(), cancel()]), &["undone"]),
+        ("fulfilled", after(&[confirm(), ship("shp_1", 3), shipped()]), &["receive", "complete"]),
+        ("fulfilled, refunding", after(&[confirm(), ship("shp_1", 3), shipped(), receive()]), &["refunded"]),
+        ("completed", after(&[confirm(), ship("shp_1", 3), shipped(), Command::Complete]), &["receive"]),
+    ]
+}
+
+#[test]
+fn every_command_in_every_state_is_a_move_or_a_refusal() {
+    install();
+    for (name, order, moves) in stands() {
+        for (what, command) in commands() {
+            let decided = order.decide(command, LATER);
+            assert_eq!(decided.is_ok(), moves.contains(&what), "{what} when {name}: {decided:?}");
+            match decided {
+                Ok((after, facts)) => {
+                    let told = i64::try_from(facts.len()).unwrap();
+                    assert_eq!((after.sequence, after.facts), (order.sequence + 1, order.facts + told));
+                    assert_eq!((after.update_time, &after.id), (LATER, &order.id));
+                }
+                Err(error) => {
+                    let busy = !order.saga.is_idle() && error.reason() == "LOCK_CONFLICT";
+                    let expected = if what == "cancel" { "ORDER_NOT_CANCELLABLE" } else { "INVALID_STATE_TRANSITION" };
+                    assert!(busy || error.reason() == expected, "{what} when {name}: {error}");
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn each_move_leads_where_it_should_and_tells_so() {
+    install();
+    let give_up = Command::GiveUp(rejection(), LATER);
+    let (all, one) = (ship("shp_1", 3), ship("shp_1", 1));
+    let cancel = Command::Cancel(LATER);
+    let table: Vec<(Vec<Command>, State, Saga, &[Fact])> = vec![
+        (vec![act()], State::Pending, Saga::Running, &[Fact::Updated]),
+        (vec![confirm()], State::Confirmed, Saga::Succeeded, &[Fact::Confirmed]),
+        (vec![give_up.clone()], State::Pending, Saga::Compensating, &[]),
+        (vec![give_up, undone()], State::Rejected, Saga::Compensated, &[Fact::Rejected]),
+        (vec![cancel.clone()], State::Cancelling, Saga::Compensating, &[]),
+        (vec![cancel.clone(), undone()], State::Cancelled, Saga::Compensated, &[Fact::Cancelled]),
+        (vec![confirm(), cancel.clone()], State::Cancelling, Saga::Compensating, &[]),
+        (vec![confirm(), one.clone()], State::Confirmed, Saga::Running, &[]),
+        (
+            vec![confirm(), one.clone(), shipped()],
+            State::PartiallyFulfilled,
+            Saga::Succeeded,
+            &[Fact::PartiallyFulfilled],
+        ),
+        (vec![confirm(), all.clone(), shipped()], State::Fulfilled, Saga::Succeeded, &[Fact::Fulfilled]),
+        (
+            vec![confirm(), one.clone(), shipped(), cancel.clone()],
+            State::PartiallyFulfilled,
+            Saga::Compensating,
+            &[Fact::Updated],
+        ),
+        (vec![confirm(), one, shipped(), cancel, undone()], State::Fulfilled, Saga::Succeeded, &[Fact::Fulfilled]),
+        (vec![confirm(), all.clone(), shipped(), receive()], State::Fulfilled, Saga::Running, &[]),
+        (
+            vec![confirm(), all.clone(), shipped(), receive(), refunded()],
+            State::Fulfilled,
+            Saga::Succeeded,
+            &[Fact::Updated],
+        ),
+        (vec![confirm(), all, shipped(), Command::Complete], State::Completed, Saga::Succeeded, &[Fact::Completed]),
+    ];
+    for (mut commands, state, saga, facts) in table {
+        let last = commands.pop().unwrap();
+        let (order, told) = after(&commands).decide(last.clone(), LATER).unwrap();
+        assert_eq!((order.state, order.saga.state, told), (state, saga, facts), "{commands:?} {last:?}");
+        assert_eq!(order.close_time.is_some(), state == State::Fulfilled);
+    }
+}
+
+#[test]
+fn what_is_on_its_way_cannot_be_cancelled_too() {
+    install();
+    let packed = after(&[confirm(), ship("shp_1", 2)]);
+    let error = packed.decide(Command::Cancel(LATER), NOW).unwrap_err();
+    assert_eq!((error.reason(), error.metadata("task"), error.retryable()), ("LOCK_CONFLICT", Some("shp_1"), true));
+    let rest = after(&[confirm(), ship("shp_1", 2), shipped(), Command::Cancel(LATER)]);
+    let line = &rest.purchase().unwrap().message().lines[0];
+    assert_eq!((line.shipped, line.cancelled), (2, 1));
+}

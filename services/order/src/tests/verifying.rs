@@ -1,0 +1,98 @@
+//! The check of orders against everyone else: quiet when all is well, and heard when it is not.
+
+use api::order::State;
+use contracts::{
+    inventory::v1::{Reservation, reservation},
+    ledger::v1::{Hold, hold},
+    payment::v1::{Payment, payment},
+};
+
+use super::{fakes::Mood, *};
+
+/// What is found once everything has rested.
+async fn problems(bench: &Bench) -> Vec<String> {
+    bench.clock.advance(Duration::from_secs(11));
+    let request = Request::new(api::VerifyOrdersRequest {});
+    let found = answer(admin_call(), bench.service.verify_orders(request)).await.unwrap();
+    assert_eq!(found.holds, found.problems.is_empty());
+    found.problems
+}
+
+fn order_id() -> String {
+    kit::id::new("ord", Timestamp::from_seconds(1))
+}
+
+#[tokio::test]
+async fn nothing_is_found_after_purchases_of_every_end() {
+    for bench in Bench::each_patient().await {
+        let me = user();
+        let cancelled = bench.buy(&me, MUGS, State::Confirmed).await.id;
+        bench.cancel(&me, &cancelled).await.unwrap();
+        bench.reaches(&me, &cancelled, State::Cancelled).await;
+        let shipped = bench.buy(&me, MUGS_AND_BOOK, State::PartiallyFulfilled).await.id;
+        bench.ship(&shipped, &[pieces("mug", 2)]).await.unwrap();
+        let rest = bench.buy(&me, MUGS, State::Confirmed).await.id;
+        bench.ship(&rest, &[pieces("mug", 2)]).await.unwrap();
+        bench.cancel(&me, &rest).await.unwrap();
+        bench.reaches(&me, &rest, State::Fulfilled).await;
+        bench.buy(&me, MUGS, State::Confirmed).await;
+        let refusal = Error::new(contracts::r#type::v1::Reason::OutOfStock, "No.");
+        bench.inventory.moods.set("reserve", Mood::Refusing(refusal));
+        bench.buy(&me, MUGS, State::Rejected).await;
+        bench.create(&me, market_buy()).await.unwrap();
+        assert_eq!(problems(&bench).await, [""; 0]);
+    }
+}
+
+#[tokio::test]
+async fn goods_and_money_that_nobody_needs_are_found_unless_they_end_by_themselves() {
+    for bench in Bench::each_patient().await {
+        let me = user();
+        let cancelled = bench.buy(&me, MUGS, State::Confirmed).await.id;
+        bench.cancel(&me, &cancelled).await.unwrap();
+        bench.reaches(&me, &cancelled, State::Cancelled).await;
+        let state = reservation::State::Held.into();
+        let held = Reservation { id: "rsv_1".into(), reference: order_id(), state, ..Default::default() };
+        let late = Some(Timestamp::from_seconds(4_000_000_000).to_proto());
+        bench.inventory.plant(Reservation { id: "rsv_2".into(), expire_time: late, ..held.clone() });
+        bench.inventory.plant(Reservation { id: "rsv_3".into(), update_time: late, ..held.clone() });
+        assert_eq!(problems(&bench).await, [""; 0]);
+        bench.inventory.plant(held.clone());
+        bench.inventory.plant(Reservation { id: "rsv_4".into(), reference: cancelled.clone(), ..held });
+        let state = payment::State::Authorized.into();
+        bench.payment.plant(Payment { id: "pay_1".into(), order_id: cancelled, state, ..Default::default() });
+        let state = hold::State::Held.into();
+        bench.ledger.hold(Hold { id: "hld_1".into(), reference: "pay_2".into(), state, ..Default::default() });
+        bench.ledger.hold(Hold { id: "hld_2".into(), reference: "wdl_1".into(), state, ..Default::default() });
+        let mut found = problems(&bench).await;
+        found.sort();
+        let about: Vec<_> =
+            found.iter().map(|problem| problem.split(' ').take(2).collect::<Vec<_>>().join(" ")).collect();
+        assert_eq!(about, ["INV-5: hld_1", "INV-5: pay_1", "INV-5: rsv_1", "INV-5: rsv_4"], "{found:?}");
+    }
+}
+
+#[tokio::test]
+async fn an_order_without_its_goods_or_its_money_is_found() {
+    for bench in Bench::each_patient().await {
+        let me = user();
+        let order = bench.buy(&me, MUGS, State::Confirmed).await;
+        let purchase = order.purchase.unwrap();
+        let [reservation] = bench.inventory.reservations().try_into().unwrap();
+        bench.inventory.plant(Reservation { state: reservation::State::Released.into(), ..reservation.clone() });
+        let [problem] = problems(&bench).await.try_into().unwrap();
+        assert!(problem.contains("INV-8") && problem.contains(&order.id) && problem.contains("RELEASED"), "{problem}");
+        bench.inventory.plant(reservation);
+        let [paid] = bench.payment.payments().try_into().unwrap();
+        for wrong in [
+            Payment { state: payment::State::Voided.into(), ..paid.clone() },
+            Payment { captured: amount("1.00", "USD"), ..paid.clone() },
+        ] {
+            bench.payment.plant(wrong);
+            let [problem] = problems(&bench).await.try_into().unwrap();
+            assert!(problem.contains("INV-8") && problem.contains(&purchase.payment_id), "{problem}");
+        }
+        bench.payment.plant(paid);
+        assert_eq!(problems(&bench).await, [""; 0]);
+    }
+}
