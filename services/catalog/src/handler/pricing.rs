@@ -204,7 +204,8 @@ impl Service {
         let currency = self.currency(&or(basket.currency, CURRENCY)).await?;
         let country = self.0.rates.country(&or(basket.country_code, &settings.country))?;
         let items = basket.items.into_iter().map(|item| (item.variant_id, item.quantity));
-        let basket = Basket::new(items, currency, basket.promotion_code)?;
+        let code = basket.promotion_code.trim().to_uppercase();
+        let basket = Basket::new(items, currency, code)?;
         let seen = self.0.shelf.look(&self.0.db, basket.items.iter().map(|(variant, _)| variant.as_str())).await?;
         let (lifetime, now) = (settings.purchase_quote_lifetime, self.0.db.clock().now());
         Purchase::new(&basket, &seen.offers, &seen.promotions, country, lifetime, now)

@@ -1,6 +1,6 @@
 //! The SQL of the catalogue: what is read by everyone. Nothing here belongs to anyone, so nothing is loaded by owner.
 
-use std::fmt::Write;
+use std::{collections::HashMap, fmt::Write};
 
 use kit::{Error, Timestamp};
 use storage::{Bind, Row, Session};
@@ -160,11 +160,14 @@ async fn complete(session: &mut Session, rows: &[Row], now: Timestamp) -> Result
     let mut binds: Vec<Bind> = vec![CURRENCY.into(), now.into()];
     let list = among(&mut binds, &ids);
     let sql = format!("{VARIANTS} WHERE v.product_id IN {list} ORDER BY v.product_id, v.position LIMIT 10200");
-    let mut variants = session.rows_dynamic(sql, &binds).await?;
+    let mut variants: HashMap<String, Vec<Variant>> = HashMap::new();
+    for row in session.rows_dynamic(sql, &binds).await? {
+        variants.entry(row.text(0)?).or_default().push(read_variant(&row)?);
+    }
     for product in &mut products {
-        let Form::Good(good) = &mut product.form else { continue };
-        let mine = variants.extract_if(.., |row| row.text(0).is_ok_and(|id| id == product.id));
-        good.variants = mine.map(|row| read_variant(&row)).collect::<Result<_, Error>>()?;
+        if let Form::Good(good) = &mut product.form {
+            good.variants = variants.remove(&product.id).unwrap_or_default();
+        }
     }
     Ok(products)
 }

@@ -104,8 +104,9 @@ async fn a_quote_holds_its_price_but_not_what_is_sold_no_more() {
     for database in each_database().await {
         let (service, _clock) = service(database.url(), Settings::default()).await;
         announce(&service, 1_000, "TENTH").await;
-        let asked = Basket { promotion_code: "TENTH".into(), ..basket(&[("MUG-BLUE-350", 1), ("TEE-BLACK-M", 1)]) };
+        let asked = Basket { promotion_code: " tenth".into(), ..basket(&[("MUG-BLUE-350", 1), ("TEE-BLACK-M", 1)]) };
         let quoted = quote(&service, asked.clone()).await.unwrap();
+        assert_eq!(quoted.discount, eur("4.08"), "10 % of 13.90 and of 26.90");
         set_price(&service, "MUG-BLUE-350", "99").await;
         let promotions = as_user(ALICE, service.list_promotions(Request::new(ListPromotionsRequest::default()))).await;
         let id = promotions.unwrap().promotions.remove(0).id;
