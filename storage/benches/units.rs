@@ -8,6 +8,11 @@ use storage::{Change, Db, Migration, Options, Unit, testing::Database};
 
 const RUN: Duration = Duration::from_secs(3);
 
+const ACCOUNTS: usize = 1_000;
+/// Callers, on how many accounts: many, or a few that everybody wants.
+const LOADS: [(usize, usize); 7] =
+    [(1, ACCOUNTS), (8, ACCOUNTS), (64, ACCOUNTS), (256, ACCOUNTS), (64, 100), (64, 16), (64, 1)];
+
 const MIGRATIONS: &[Migration] = &[Migration {
     version: 1,
     name: "accounts",
@@ -18,8 +23,8 @@ const MIGRATIONS: &[Migration] = &[Migration {
 /// SELECT, UPDATE, INSERT and a buffered row, as a small command has them.
 async fn unit(unit: &mut Unit, account: &str, entry: &str) -> Result<(), Error> {
     let select = "SELECT balance FROM accounts WHERE id = $1";
-    let balance = unit.row(select, &[account.into()]).await?.map_or(Ok(0), |row| row.int(0))?;
-    let update = "INSERT INTO accounts (id, balance) VALUES ($1, $2) ON CONFLICT (id) DO UPDATE SET balance = $2";
+    let balance = unit.row_for_update(select, &[account.into()]).await?.map_or(Ok(0), |row| row.int(0))?;
+    let update = "UPDATE accounts SET balance = $2 WHERE id = $1";
     unit.exec(update, &[account.into(), (balance + 1).into()]).await?;
     let insert = "INSERT INTO entries (id, account, amount) VALUES ($1, $2, 1)";
     unit.exec(insert, &[entry.into(), account.into()]).await?;
@@ -27,48 +32,74 @@ async fn unit(unit: &mut Unit, account: &str, entry: &str) -> Result<(), Error> 
     Ok(())
 }
 
-async fn measure(db: &Db, callers: usize) -> f64 {
+/// Units per second, each second of it, and how many of them were refused.
+async fn measure(db: &Db, callers: usize, accounts: usize) -> (f64, u64) {
     let end = Instant::now() + RUN;
     let before = db.stats();
     let started = Instant::now();
     let tasks = (0..callers).map(|caller| {
         let db = db.clone();
         tokio::spawn(async move {
-            let account = format!("account-{caller}");
+            let (mut turn, mut refused) = (caller, 0);
             while Instant::now() < end {
+                let account = format!("account-{}", turn % accounts);
+                turn += 7;
                 let entry = kit::id::new("ent", kit::Timestamp::from_micros(0));
-                if let Err(error) = db.write(async |writer| unit(writer, &account, &entry).await).await {
-                    eprintln!("{error}");
+                if db.write(async |writer| unit(writer, &account, &entry).await).await.is_err() {
+                    refused += 1;
                 }
             }
+            refused
         })
     });
-    futures::future::join_all(tasks).await;
-    (db.stats().units - before.units) as f64 / started.elapsed().as_secs_f64()
+    let refused = futures::future::join_all(tasks).await.into_iter().map(|task| task.unwrap_or_default()).sum();
+    ((db.stats().units - before.units) as f64 / started.elapsed().as_secs_f64(), refused)
 }
 
 async fn open(database: &Database, group_limit: usize) -> Db {
     let options = Options { group_limit, migrations: MIGRATIONS, ..Options::new("bench", Clock::system()) };
-    match Db::open(database.url(), options).await {
-        Ok(db) => db,
-        Err(error) => panic!("{error}"),
+    let opened = async {
+        let db = Db::open(database.url(), options).await?;
+        db.write(async |unit| {
+            for account in 0..ACCOUNTS {
+                let insert = "INSERT INTO accounts (id, balance) VALUES ($1, 0)";
+                unit.exec(insert, &[format!("account-{account}").into()]).await?;
+            }
+            Ok(())
+        })
+        .await?;
+        Ok(db)
+    };
+    opened.await.unwrap_or_else(|error: Error| panic!("{error}"))
+}
+
+async fn compare(name: &str, alone: &Database, grouped: &Database) {
+    let (alone, grouped) = (open(alone, 1).await, open(grouped, 256).await);
+    for (callers, accounts) in LOADS {
+        let before = grouped.stats();
+        let (one, refused) = measure(&alone, callers, accounts).await;
+        let (many, also_refused) = measure(&grouped, callers, accounts).await;
+        let stats = grouped.stats();
+        let share = (stats.units - before.units) as f64 / (stats.commits - before.commits) as f64;
+        let refused = format!("{refused} / {also_refused}");
+        println!(
+            "{name:<10} {callers:>8} {accounts:>9} {one:>9.0} {many:>10.0} {:>6.2} {share:>13.1} {refused:>10}",
+            many / one
+        );
     }
 }
 
 #[tokio::main(flavor = "multi_thread", worker_threads = 2)]
 async fn main() {
-    let (alone, shared) = (Database::sqlite(), Database::sqlite());
-    let (alone, shared) = (open(&alone, 1).await, open(&shared, 256).await);
-    println!("{:<10} {:>8} {:>14} {:>14} {:>7}", "database", "callers", "alone/s", "grouped/s", "ratio");
-    for callers in [1, 8, 64] {
-        let (one, many) = (measure(&alone, callers).await, measure(&shared, callers).await);
-        println!("{:<10} {callers:>8} {one:>14.0} {many:>14.0} {:>7.2}", "sqlite", many / one);
+    let only = std::env::args().nth(1).unwrap_or_default();
+    println!("database    callers  accounts   alone/s  grouped/s  ratio  units a commit  refused");
+    if only != "postgres" {
+        compare("sqlite", &Database::sqlite(), &Database::sqlite()).await;
     }
-    let stats = shared.stats();
-    println!("sqlite: {:.1} units a commit when grouped", stats.units as f64 / stats.commits as f64);
-    let Some(database) = Database::postgres().await else { return };
-    let db = open(&database, 1).await;
-    for callers in [1, 8, 64] {
-        println!("{:<10} {callers:>8} {:>14.0}", "postgres", measure(&db, callers).await);
+    if only == "sqlite" {
+        return;
+    }
+    if let (Some(alone), Some(grouped)) = (Database::postgres().await, Database::postgres().await) {
+        compare("postgres", &alone, &grouped).await;
     }
 }

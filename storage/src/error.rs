@@ -25,6 +25,15 @@ pub(crate) fn conflict() -> Error {
     Error::named("SERIALIZATION_FAILURE", message).retry_after(std::time::Duration::from_millis(50))
 }
 
+/// The reason of a lock that others held for too long.
+pub(crate) const LOCKED: &str = "LOCK_CONFLICT";
+
+/// Others hold what this needs: the same unit may succeed when run again.
+pub(crate) fn locked() -> Error {
+    let message = "Other requests hold the same data for long. Repeat this one with the same request_id.";
+    Error::named(LOCKED, message).retry_after(std::time::Duration::from_millis(100))
+}
+
 /// The database cannot be reached or cannot write: nothing is known to be wrong with the request.
 pub(crate) fn unavailable(source: impl std::fmt::Display) -> Error {
     tracing::error!(error = %source, "the database cannot be used");
@@ -35,6 +44,10 @@ pub(crate) fn unavailable(source: impl std::fmt::Display) -> Error {
 pub(crate) fn overloaded() -> Error {
     let message = "Too many requests wait for the database. Repeat this one later, with the same request_id.";
     Error::named("OVERLOADED", message).retry_after(std::time::Duration::from_millis(500))
+}
+
+pub(crate) fn too_slow() -> Error {
+    Error::named("DEADLINE_EXCEEDED", "This took too long and was undone. Repeat it with the same request_id.")
 }
 
 /// What a caller outside the unit gets to see of an error inside it.

@@ -8,8 +8,8 @@ use prost::Message;
 use sha2::{Digest, Sha256};
 
 use crate::{
-    db::Db,
-    flush,
+    db::{Db, flush},
+    error::LOCKED,
     session::Session,
     unit::Unit,
     value::{Bind, Row},
@@ -211,7 +211,7 @@ async fn take(unit: &mut Unit, key: &Key) -> Result<Option<Stored>, Error> {
     match unit.exec(TAKE, &binds).await {
         Ok(0) => {}
         Ok(_) => return Ok(None),
-        Err(error) if error.reason() == "SERIALIZATION_FAILURE" => return Err(in_progress(key)),
+        Err(error) if error.reason() == LOCKED => return Err(in_progress(key)),
         Err(error) => return Err(error),
     }
     match stored(unit, key).await? {

@@ -12,7 +12,6 @@ pub mod testing;
 mod db;
 mod error;
 mod event;
-mod flush;
 mod history;
 mod idle;
 mod inbox;

@@ -7,7 +7,7 @@ use kit::{Clock, Error, Timestamp};
 use tokio::sync::watch;
 
 use crate::{
-    db::{Db, Options},
+    db::{Db, Options, many::APPEND},
     error::unusable,
     event::Event,
     schema,
@@ -126,13 +126,6 @@ impl Log {
         const OPEN: &str = "INSERT INTO log_topics (topic, next_offset) VALUES ($1, 0) ON CONFLICT (topic) DO NOTHING";
         const NEXT: &str =
             "UPDATE log_topics SET next_offset = next_offset + $2 WHERE topic = $1 RETURNING next_offset";
-        const ONE: &str = "INSERT INTO log_records
-            (topic, log_offset, id, type, aggregate, sequence, time, trace, payload)
-            VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9) ON CONFLICT (topic, id) DO NOTHING";
-        const ALL: &str = "INSERT INTO log_records
-            (topic, log_offset, id, type, aggregate, sequence, time, trace, payload)
-            SELECT * FROM unnest($1::text[], $2::bigint[], $3::text[], $4::text[], $5::text[], $6::bigint[],
-                $7::bigint[], $8::text[], $9::bytea[]) ON CONFLICT (topic, id) DO NOTHING";
 
         if facts.is_empty() {
             return Ok(true);
@@ -155,7 +148,7 @@ impl Log {
                     binds.to_vec()
                 });
                 let rows = rows.collect();
-                match unit.exec_each(ONE, ALL, rows).await? {
+                match unit.exec_each(APPEND, rows).await? {
                     all if all == facts.len() as u64 => Ok(()),
                     _ => Err(Error::named(KNOWN, "Some of the facts are in the log already.")),
                 }

@@ -3,7 +3,7 @@
 use kit::Error;
 use sha2::{Digest, Sha256};
 
-use crate::{error::unusable, session::Connection, unit::Unit};
+use crate::{error::unusable, unit::Unit};
 
 /// A step that brings a database from one version to the next. Once released it is never changed.
 #[derive(Clone, Copy, Debug)]
@@ -27,17 +27,12 @@ const APPLIED: &str = "CREATE TABLE IF NOT EXISTS schema_migrations (
     time BIGINT NOT NULL,
     PRIMARY KEY (owner, version));";
 
-/// Two processes that start together bring the tables up one after the other; there is no hurry.
-const ONE_AT_A_TIME: &str = "SET LOCAL lock_timeout = 0; SELECT pg_advisory_xact_lock(4702111234474983745);";
-
 /// Refused: there is nothing to apply, and so nothing to commit. It never leaves `Db::open`.
 pub(crate) const UP_TO_DATE: &str = "UP_TO_DATE";
 
 /// Applies what is missing, all in the unit that is open.
 pub(crate) async fn apply(unit: &mut Unit, database: &str, schemas: &[Schema]) -> Result<(), Error> {
-    if let Connection::Transaction(_) = unit.connection {
-        unit.batch(ONE_AT_A_TIME).await?;
-    }
+    unit.change_tables().await?;
     unit.batch(APPLIED).await?;
     let mut changed = false;
     for (owner, migrations) in schemas {

@@ -7,7 +7,7 @@ use kit::{Error, Timestamp, drain::Draining};
 use tokio::select;
 
 use crate::{
-    db::Db,
+    db::{Db, many::REMOVE},
     event::Event,
     failpoint,
     idle::Idle,
@@ -105,11 +105,8 @@ impl Relay {
 
     /// Removes what the log has.
     async fn remove(&self, facts: &[Event]) -> Result<(), Error> {
-        const ONE: &str = "DELETE FROM outbox WHERE aggregate = $1 AND sequence = $2";
-        const ALL: &str = "DELETE FROM outbox USING unnest($1::text[], $2::bigint[]) AS sent (aggregate, sequence)
-            WHERE outbox.aggregate = sent.aggregate AND outbox.sequence = sent.sequence";
         let rows = facts.iter().map(|fact| vec![(&fact.aggregate).into(), fact.sequence.into()]).collect();
-        self.db.write(async |unit: &mut Unit| unit.exec_each(ONE, ALL, rows).await).await.map(|_| ())
+        self.db.write(async |unit: &mut Unit| unit.exec_each(REMOVE, rows).await).await.map(|_| ())
     }
 
     async fn lease(&mut self) -> Result<Option<Lease>, Error> {

@@ -1,11 +1,11 @@
 //! A session: the statements that a store runs, whichever database is behind it.
 
-use std::{borrow::Cow, sync::Arc};
+use std::borrow::Cow;
 
 use kit::Error;
 
 use crate::{
-    db::{Counters, postgres, sqlite},
+    db::{connection::Connection, many::Each},
     value::{Bind, Row},
 };
 
@@ -16,25 +16,18 @@ use crate::{
 /// refused, and nothing of the unit is saved, on both databases alike.
 pub struct Session {
     pub(crate) connection: Connection,
-    pub(crate) counters: Arc<Counters>,
     failure: Option<Error>,
 }
 
-pub(crate) enum Connection {
-    Turn(sqlite::Turn),
-    Reader(sqlite::Reader),
-    Transaction(postgres::Transaction),
-}
-
 impl Session {
-    pub(crate) fn new(connection: Connection, counters: Arc<Counters>) -> Self {
-        Self { connection, counters, failure: None }
+    pub(crate) fn new(connection: Connection) -> Self {
+        Self { connection, failure: None }
     }
 
     /// Every row of a query. Whoever writes the query bounds it by LIMIT.
     ///
     /// # Errors
-    /// `SERIALIZATION_FAILURE` when others were faster, `DEPENDENCY_UNAVAILABLE` without a database, a constraint's
+    /// `SERIALIZATION_FAILURE` when others were faster, `LOCK_CONFLICT` when they take long, `DEPENDENCY_UNAVAILABLE` without a database, a constraint's
     /// refusal (see [`crate::violated`]), `INTERNAL` for a faulty statement; so for every statement.
     pub async fn rows(&mut self, sql: &'static str, binds: &[Bind]) -> Result<Vec<Row>, Error> {
         self.query(Cow::Borrowed(sql), binds).await
@@ -61,12 +54,9 @@ impl Session {
     /// # Errors
     /// See [`Session::rows`].
     pub async fn row_for_update(&mut self, sql: &'static str, binds: &[Bind]) -> Result<Option<Row>, Error> {
-        let sql = match self.connection {
-            Connection::Transaction(_) => Cow::Owned(format!("{sql} FOR UPDATE")),
-            // SQLite has one writer: a unit holds every row.
-            Connection::Turn(_) | Connection::Reader(_) => Cow::Borrowed(sql),
-        };
-        Ok(self.query(sql, binds).await?.into_iter().next())
+        self.alive()?;
+        let found = self.connection.query_and_lock(sql, binds).await;
+        Ok(self.remember(found)?.into_iter().next())
     }
 
     /// Runs a statement and says how many rows it touched.
@@ -75,58 +65,35 @@ impl Session {
     /// See [`Session::rows`].
     pub async fn exec(&mut self, sql: &'static str, binds: &[Bind]) -> Result<u64, Error> {
         self.alive()?;
-        self.counters.statement();
-        let touched = match &mut self.connection {
-            Connection::Turn(turn) => turn.execute(sql, binds),
-            Connection::Reader(reader) => reader.execute(sql, binds),
-            Connection::Transaction(transaction) => transaction.execute(Cow::Borrowed(sql), binds).await,
-        };
+        let touched = self.connection.execute(sql, binds).await;
         self.remember(touched)
     }
 
-    /// Runs a statement for each row of parameters: `one` by one where a statement costs a function call (SQLite), `all`
-    /// with whole columns as parameters where it costs a round trip (PostgreSQL). Says how many rows were touched.
-    pub(crate) async fn exec_each(
-        &mut self,
-        one: &'static str,
-        all: &'static str,
-        rows: Vec<Vec<Bind>>,
-    ) -> Result<u64, Error> {
-        if let Connection::Transaction(transaction) = &mut self.connection {
-            if let Some(failure) = &self.failure {
-                return Err(failure.clone());
-            }
-            self.counters.statement();
-            let touched = transaction.execute_columns(all, postgres::columns(rows)?).await;
-            return self.remember(touched);
-        }
-        let mut touched = 0;
-        for row in rows {
-            touched += self.exec(one, &row).await?;
-        }
-        Ok(touched)
+    /// Runs a statement for each row of parameters. Says how many rows were touched.
+    pub(crate) async fn exec_each(&mut self, each: Each, rows: Vec<Vec<Bind>>) -> Result<u64, Error> {
+        self.alive()?;
+        let touched = self.connection.execute_each(each, rows).await;
+        self.remember(touched)
     }
 
     async fn query(&mut self, sql: Cow<'static, str>, binds: &[Bind]) -> Result<Vec<Row>, Error> {
         self.alive()?;
-        self.counters.statement();
-        let found = match &mut self.connection {
-            Connection::Turn(turn) => turn.query(&sql, binds),
-            Connection::Reader(reader) => reader.query(&sql, binds),
-            Connection::Transaction(transaction) => transaction.query(sql, binds).await,
-        };
+        let found = self.connection.query(sql, binds).await;
         self.remember(found)
     }
 
-    /// Statements of ours without parameters: migrations and savepoints. Not counted.
+    /// Statements of ours without parameters: migrations and savepoints.
     pub(crate) async fn batch(&mut self, sql: &'static str) -> Result<(), Error> {
         self.alive()?;
-        let done = match &mut self.connection {
-            Connection::Turn(turn) => turn.batch(sql),
-            Connection::Reader(_) => Err(Error::internal("a read runs no batch")),
-            Connection::Transaction(transaction) => transaction.batch(sql).await,
-        };
+        let done = self.connection.batch(sql).await;
         self.remember(done)
+    }
+
+    /// Keeps other processes from changing tables until the unit ends.
+    pub(crate) async fn change_tables(&mut self) -> Result<(), Error> {
+        self.alive()?;
+        let alone = self.connection.change_tables().await;
+        self.remember(alone)
     }
 
     /// The first failure, if a statement has failed.

@@ -9,7 +9,7 @@ use std::{
 use kit::{Error, Timestamp};
 use prost::{Message, Name};
 
-use crate::{flush, session::Session};
+use crate::{db::flush, session::Session};
 
 /// What is saved together, or not at all. Obtained from [`crate::Db::write`]; everything a [`Session`] can, and more.
 pub struct Unit {
@@ -102,9 +102,10 @@ impl Unit {
         if result.is_err() {
             self.session.forgive();
             self.pending.truncate(before);
-            self.batch("ROLLBACK TO attempt").await?;
+            self.batch("ROLLBACK TO attempt; RELEASE attempt").await?;
+        } else {
+            self.batch("RELEASE attempt").await?;
         }
-        self.batch("RELEASE attempt").await?;
         result
     }
 }

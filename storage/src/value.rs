@@ -92,7 +92,7 @@ impl From<Option<Vec<u8>>> for Bind {
 }
 
 /// One column of a row.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Value {
     Null,
     Int(i64),
@@ -102,7 +102,7 @@ pub(crate) enum Value {
 
 /// One row of a result. Columns are read by position, from 0. A column of another type than the one asked for is a
 /// fault of the statement: `INTERNAL`.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Row(pub(crate) Vec<Value>);
 
 impl Row {

@@ -1,8 +1,11 @@
 //! The one place that knows which database runs.
 
+pub(crate) mod connection;
+pub(crate) mod flush;
+pub(crate) mod many;
 mod pool;
-pub(crate) mod postgres;
-pub(crate) mod sqlite;
+mod postgres;
+mod sqlite;
 
 use std::{
     sync::{
@@ -15,12 +18,12 @@ use std::{
 use kit::{Clock, Error};
 use tokio::{sync::watch, time::timeout};
 
+use self::connection::{Connection, Way};
 use crate::{
-    error::{outward, unavailable, unusable},
-    failpoint, flush,
+    error::{outward, overloaded, too_slow, unavailable, unusable},
     migration::{self, Migration, Schema},
     schema,
-    session::{Connection, Session},
+    session::Session,
     unit::Unit,
 };
 
@@ -41,20 +44,21 @@ pub struct Options {
     pub name: &'static str,
     /// Where units take their time from.
     pub clock: Clock,
-    /// How many units may share one commit on SQLite. 1 means that each commits for itself.
+    /// How many units may share one commit; PostgreSQL, where a group holds locks, takes at most 16. 1 means that each
+    /// commits for itself.
     pub group_limit: usize,
-    /// Connections: of PostgreSQL in all, of SQLite for readers.
+    /// Connections: of PostgreSQL in all (a quarter writes), of SQLite for readers.
     pub pool: u32,
-    /// The longest the closure of a unit or a read may take.
+    /// The longest the closure of a unit or a read may take, and the longest it may stand in line.
     pub time_limit: Duration,
     /// The tables of the context, oldest first.
     pub migrations: &'static [Migration],
 }
 
 impl Options {
-    /// The defaults: groups of at most 256 units, 16 connections, 5 seconds, no tables.
+    /// The defaults: groups of at most 256 units, 16 connections, 4 seconds, no tables.
     pub fn new(name: &'static str, clock: Clock) -> Self {
-        Self { name, clock, group_limit: 256, pool: 16, time_limit: Duration::from_secs(5), migrations: &[] }
+        Self { name, clock, group_limit: 256, pool: 16, time_limit: Duration::from_secs(4), migrations: &[] }
     }
 }
 
@@ -117,7 +121,7 @@ pub struct Stats {
 /// One setting of one live connection, as the connection itself reports it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Durability {
-    /// Which connection: `writer`, `reader` or `pool`.
+    /// Which connection: `writer` or `reader`.
     pub connection: String,
     /// SQLite: `synchronous`, `journal_mode`. PostgreSQL: `fsync`, `synchronous_commit`.
     pub setting: &'static str,
@@ -136,13 +140,14 @@ impl Db {
 
     /// Opens a database that has the tables of `schema` besides those of its context.
     pub(crate) async fn open_with(url: &str, options: Options, schema: Schema) -> Result<Self, Error> {
-        let Options { name, clock, group_limit, pool, time_limit, migrations } = options;
+        let Options { name, group_limit, pool, time_limit, migrations, .. } = options;
+        let clock = options.clock.clone();
         let shared = Arc::new(Shared { name, clock, counters: Arc::default(), commits: watch::Sender::new(0) });
         let engine = if let Some(path) = url.strip_prefix("sqlite:") {
             let path = path.strip_prefix("//").unwrap_or(path);
             Engine::Sqlite(sqlite::Sqlite::open(path, pool, group_limit, shared.clone())?)
         } else if url.starts_with("postgres:") || url.starts_with("postgresql:") {
-            Engine::Postgres(Box::new(postgres::Postgres::open(url, pool, name).await?))
+            Engine::Postgres(Box::new(postgres::Postgres::open(url, &options, shared.clone()).await?))
         } else {
             return Err(unusable(format!("The database URL of {name} must begin with `sqlite:` or `postgres:`.")));
         };
@@ -157,16 +162,16 @@ impl Db {
 
     /// Saves together, or not at all, what `work` writes. The reply comes when it is on disk.
     ///
-    /// Units of one SQLite file run one after the other and share commits; `work` holds everyone up, so it does no
-    /// network call and no other write, and ends within the time limit. An error of `work`, or a statement that failed
-    /// inside it, undoes the unit. When the caller goes away before the end of `work`, nothing is saved; after that,
-    /// everything is. The future must be polled until it is done or dropped: on SQLite one that is kept aside unpolled
-    /// keeps its place in the line, and everyone behind it waiting.
+    /// Units take turns at a few writers (SQLite has one) and share commits. `work` holds everyone behind it up, so it does
+    /// no network call and no other write, and ends within the time limit. An error of `work`, or a statement that failed
+    /// inside it, undoes the unit and no other. When the caller goes away before the end of `work`, nothing is saved; after
+    /// that, everything is. The future must be polled until it is done or dropped: one that is kept aside unpolled keeps its
+    /// turn, and everyone behind it waiting.
     ///
     /// # Errors
-    /// What `work` refuses; `SERIALIZATION_FAILURE` when others were faster; `OVERLOADED` when the line is too long;
-    /// `DEADLINE_EXCEEDED` past the time limit; `DEPENDENCY_UNAVAILABLE` without a database; `INTERNAL` for a write
-    /// inside a unit, which would wait for itself for ever.
+    /// What `work` refuses; `SERIALIZATION_FAILURE` when others were faster; `LOCK_CONFLICT` when they hold the same rows
+    /// for long; `OVERLOADED` when the line is too long; `DEADLINE_EXCEEDED` past the time limit; `DEPENDENCY_UNAVAILABLE`
+    /// without a database; `INTERNAL` for a write inside a unit, which would wait for itself for ever.
     pub async fn write<R>(&self, work: impl AsyncFnOnce(&mut Unit) -> Result<R, Error>) -> Result<R, Error> {
         self.write_within(self.0.time_limit, work).await
     }
@@ -179,42 +184,25 @@ impl Db {
         if WITHIN.try_with(|()| ()).is_ok() {
             return Err(Error::internal(format!("a write to {} inside a unit would wait for itself", self.name())));
         }
-        let connection = match &self.0.engine {
-            Engine::Sqlite(sqlite) => Connection::Turn(sqlite.turn().await?),
-            Engine::Postgres(postgres) => Connection::Transaction(postgres.begin(postgres::Access::Write).await?),
-        };
-        let session = Session::new(connection, self.0.shared.counters.clone());
-        let mut unit = Unit::new(session, self.now(), limit);
+        let turn = timeout(limit, self.turn()).await.unwrap_or_else(|_| Err(overloaded()))?;
+        let mut unit = Unit::new(Session::new(turn), self.now(), limit);
         let result = WITHIN.scope((), timeout(limit, work(&mut unit))).await;
-        let result = result.unwrap_or_else(|_| Err(too_slow()));
-        match result.and_then(|reply| unit.session.alive().map(|()| reply)) {
-            // Past this limit nobody knows whether it was committed: the stored key answers a repeat.
-            Ok(reply) => match timeout(COMMIT, self.save(unit)).await {
-                Ok(saved) => saved.map(|()| reply).map_err(outward),
-                Err(_) => Err(too_slow()),
-            },
-            Err(error) => {
-                undo(unit).await;
-                Err(outward(error))
-            }
+        // An error drops the unit, and so undoes it.
+        let reply = result.unwrap_or_else(|_| Err(too_slow())).map_err(outward)?;
+        unit.session.alive().map_err(outward)?;
+        // Past this limit nobody knows whether it was committed: the stored key answers a repeat.
+        match timeout(COMMIT, save(unit)).await {
+            Ok(saved) => saved.map(|()| reply).map_err(outward),
+            Err(_) => Err(too_slow()),
         }
     }
 
-    /// Writes what the unit has buffered and commits it.
-    async fn save(&self, unit: Unit) -> Result<(), Error> {
-        let Unit { mut session, pending, .. } = unit;
-        flush::write(&mut session, pending).await?;
-        match session.connection {
-            Connection::Turn(turn) => turn.end()?.await.unwrap_or_else(|_| Err(unavailable("the committer is gone"))),
-            Connection::Transaction(transaction) => {
-                failpoint::hit_in(self.name(), "before-commit");
-                transaction.commit().await?;
-                failpoint::hit_in(self.name(), "after-commit");
-                self.0.shared.committed(1);
-                Ok(())
-            }
-            Connection::Reader(_) => Ok(()),
-        }
+    async fn turn(&self) -> Result<Connection, Error> {
+        let way = match &self.0.engine {
+            Engine::Sqlite(sqlite) => Way::SqliteTurn(sqlite.turn().await?),
+            Engine::Postgres(postgres) => Way::PostgresTurn(postgres.turn().await?),
+        };
+        Ok(Connection::new(way, self.0.shared.counters.clone()))
     }
 
     /// Reads at one moment of the database, beside the writers. Sees every write that has been answered.
@@ -222,18 +210,19 @@ impl Db {
     /// # Errors
     /// What `work` refuses, and what [`Session::rows`] does.
     pub async fn read<R>(&self, work: impl AsyncFnOnce(&mut Session) -> Result<R, Error>) -> Result<R, Error> {
-        let connection = match &self.0.engine {
-            Engine::Sqlite(sqlite) => Connection::Reader(sqlite.reader().await?),
-            Engine::Postgres(postgres) => Connection::Transaction(postgres.begin(postgres::Access::Read).await?),
+        let way = match &self.0.engine {
+            Engine::Sqlite(sqlite) => Way::SqliteReader(sqlite.reader().await?),
+            Engine::Postgres(postgres) => Way::PostgresReader(postgres.reader().await?),
         };
-        let mut session = Session::new(connection, self.0.shared.counters.clone());
-        let result = timeout(self.0.time_limit, work(&mut session)).await.unwrap_or_else(|_| Err(too_slow()));
-        if let Connection::Transaction(transaction) = session.connection
-            && result.is_ok()
-        {
-            transaction.roll_back().await?;
+        let mut session = Session::new(Connection::new(way, self.0.shared.counters.clone()));
+        match timeout(self.0.time_limit, work(&mut session)).await {
+            Ok(result) => {
+                session.connection.close().await;
+                result.map_err(outward)
+            }
+            // A statement may be under way still: the connection goes with the session.
+            Err(_) => Err(too_slow()),
         }
-        result.map_err(outward)
     }
 
     /// Changes after every commit of this process. A hint: other processes commit unheard, so followers poll too.
@@ -277,13 +266,9 @@ impl Db {
     }
 }
 
-/// Leaves nothing of a unit that failed. A connection that cannot say so is closed, which does the same.
-async fn undo(unit: Unit) {
-    if let Connection::Transaction(transaction) = unit.session.connection {
-        let _ = transaction.roll_back().await;
-    }
-}
-
-fn too_slow() -> Error {
-    Error::named("DEADLINE_EXCEEDED", "This took too long and was undone. Repeat it with the same request_id.")
+/// Writes what the unit has buffered and waits for its commit.
+async fn save(unit: Unit) -> Result<(), Error> {
+    let Unit { mut session, pending, .. } = unit;
+    session.connection.flush(pending).await?;
+    session.connection.end()?.await.unwrap_or_else(|_| Err(unavailable("the writer is gone")))
 }

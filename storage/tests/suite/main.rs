@@ -3,6 +3,7 @@
 mod crash;
 mod events;
 mod fixture;
+mod groups;
 mod idempotency;
 mod opening;
 mod units;

@@ -1,0 +1,130 @@
+//! The way of a unit or a read to its database, whichever that is.
+
+use std::{borrow::Cow, sync::Arc};
+
+use kit::Error;
+use tokio::sync::oneshot;
+
+use super::{
+    Counters,
+    flush::{self, Pending},
+    many::Each,
+    postgres, sqlite,
+};
+use crate::value::{Bind, Row};
+
+/// A place in a group of units, or a reader, on one of the databases.
+pub(crate) struct Connection {
+    way: Way,
+    counters: Arc<Counters>,
+}
+
+pub(super) enum Way {
+    SqliteTurn(sqlite::Turn),
+    SqliteReader(sqlite::Reader),
+    PostgresTurn(postgres::Turn),
+    PostgresReader(postgres::Reader),
+}
+
+impl Connection {
+    pub(super) fn new(way: Way, counters: Arc<Counters>) -> Self {
+        Self { way, counters }
+    }
+
+    pub(crate) async fn query(&mut self, sql: Cow<'static, str>, binds: &[Bind]) -> Result<Vec<Row>, Error> {
+        self.counters.statement();
+        match &mut self.way {
+            Way::SqliteTurn(turn) => turn.query(&sql, binds),
+            Way::SqliteReader(reader) => reader.query(&sql, binds),
+            Way::PostgresTurn(turn) => turn.query(sql, binds).await,
+            Way::PostgresReader(reader) => reader.query(sql, binds).await,
+        }
+    }
+
+    /// A query whose rows stay locked until the unit ends.
+    pub(crate) async fn query_and_lock(&mut self, sql: &'static str, binds: &[Bind]) -> Result<Vec<Row>, Error> {
+        let sql = match &self.way {
+            Way::PostgresTurn(_) | Way::PostgresReader(_) => Cow::Owned(format!("{sql} FOR UPDATE")),
+            // SQLite has one writer: a unit holds every row.
+            Way::SqliteTurn(_) | Way::SqliteReader(_) => Cow::Borrowed(sql),
+        };
+        self.query(sql, binds).await
+    }
+
+    pub(crate) async fn execute(&mut self, sql: &'static str, binds: &[Bind]) -> Result<u64, Error> {
+        self.counters.statement();
+        match &mut self.way {
+            Way::SqliteTurn(turn) => turn.execute(sql, binds),
+            Way::SqliteReader(reader) => reader.execute(sql, binds),
+            Way::PostgresTurn(turn) => turn.execute(sql.into(), binds).await,
+            Way::PostgresReader(reader) => reader.execute(sql, binds).await,
+        }
+    }
+
+    /// Runs a statement for each row of parameters. Says how many rows were touched.
+    pub(crate) async fn execute_each(&mut self, each: Each, rows: Vec<Vec<Bind>>) -> Result<u64, Error> {
+        if let Way::PostgresTurn(turn) = &mut self.way {
+            self.counters.statement();
+            return turn.execute_columns(each.all, postgres::columns(rows)?).await;
+        }
+        let mut touched = 0;
+        for row in rows {
+            touched += self.execute(each.one, &row).await?;
+        }
+        Ok(touched)
+    }
+
+    /// Statements of ours without parameters: migrations and savepoints. Not counted.
+    pub(crate) async fn batch(&mut self, sql: &'static str) -> Result<(), Error> {
+        match &mut self.way {
+            Way::SqliteTurn(turn) => turn.batch(sql),
+            Way::PostgresTurn(turn) => turn.batch(sql).await,
+            Way::SqliteReader(_) | Way::PostgresReader(_) => Err(Error::internal("a read runs no batch")),
+        }
+    }
+
+    /// Waits until no other process changes tables, and keeps them from it until the unit ends.
+    pub(crate) async fn change_tables(&mut self) -> Result<(), Error> {
+        match &mut self.way {
+            Way::PostgresTurn(turn) => turn.batch(postgres::ONE_AT_A_TIME).await,
+            // SQLite has one writer.
+            Way::SqliteTurn(_) | Way::SqliteReader(_) | Way::PostgresReader(_) => Ok(()),
+        }
+    }
+
+    /// Writes what a unit has buffered: a cached INSERT a row on SQLite, one statement for all on PostgreSQL.
+    pub(super) async fn flush(&mut self, pending: Pending) -> Result<(), Error> {
+        if pending.is_empty() {
+            return Ok(());
+        }
+        if let Way::PostgresTurn(turn) = &mut self.way {
+            self.counters.statement();
+            if pending.is_small() {
+                let (sql, binds) = pending.into_one();
+                return turn.execute(sql.into(), &binds).await.map(|_| ());
+            }
+            return turn.execute_columns(flush::ALL, pending.columns()).await.map(|_| ());
+        }
+        for (sql, binds) in pending.into_statements() {
+            self.execute(sql, &binds).await?;
+        }
+        Ok(())
+    }
+
+    /// Ends a unit well. The answer comes when the group it belongs to is on disk. Dropped without this call, a
+    /// connection leaves nothing of its unit.
+    pub(super) fn end(self) -> Result<oneshot::Receiver<Result<(), Error>>, Error> {
+        match self.way {
+            Way::SqliteTurn(turn) => turn.end(),
+            Way::PostgresTurn(turn) => turn.end(),
+            Way::SqliteReader(_) | Way::PostgresReader(_) => Err(Error::internal("a read has nothing to save")),
+        }
+    }
+
+    /// Ends a read, so that its connection serves the next.
+    pub(super) async fn close(self) {
+        if let Way::PostgresReader(reader) = self.way {
+            reader.close().await;
+        }
+    }
+}

@@ -1,0 +1,177 @@
+//! The rows that a unit buffers until its end, and their two ways into the database.
+
+use kit::Timestamp;
+
+use super::postgres::Columns;
+use crate::{
+    idempotency::{Key, State},
+    value::Bind,
+};
+
+const HISTORY: &str = "INSERT INTO history (aggregate, sequence, from_state, to_state, time, detail)
+    VALUES ($1, $2, $3, $4, $5, $6)";
+const OUTBOX: &str = "INSERT INTO outbox (id, topic, type, aggregate, sequence, time, trace, payload)
+    VALUES ($1, $2, $3, $4, $5, $6, $7, $8)";
+const REPLY: &str = "UPDATE idempotency_keys SET state = $4, reply = $5
+    WHERE principal = $1 AND method = $2 AND request_id = $3";
+
+/// Any number of rows. Parameters are columns: six of history, eight of the outbox, five of stored replies.
+pub(super) const ALL: &str = "WITH
+    changed AS (INSERT INTO history (aggregate, sequence, from_state, to_state, time, detail)
+        SELECT * FROM unnest($1::text[], $2::bigint[], $3::text[], $4::text[], $5::bigint[], $6::bytea[])),
+    told AS (INSERT INTO outbox (id, topic, type, aggregate, sequence, time, trace, payload)
+        SELECT * FROM unnest($7::text[], $8::text[], $9::text[], $10::text[], $11::bigint[], $12::bigint[],
+            $13::text[], $14::bytea[]))
+    UPDATE idempotency_keys SET state = answered.state, reply = answered.reply
+        FROM unnest($15::text[], $16::text[], $17::text[], $18::text[], $19::bytea[])
+            AS answered (principal, method, request_id, state, reply)
+        WHERE idempotency_keys.principal = answered.principal AND idempotency_keys.method = answered.method
+            AND idempotency_keys.request_id = answered.request_id";
+
+/// What a unit still has to write.
+#[derive(Default)]
+pub(crate) struct Pending {
+    pub(crate) changes: Vec<Step>,
+    pub(crate) facts: Vec<Outgoing>,
+    pub(crate) replies: Vec<Reply>,
+}
+
+pub(crate) struct Step {
+    pub(crate) aggregate: String,
+    pub(crate) sequence: i64,
+    pub(crate) from: String,
+    pub(crate) to: String,
+    pub(crate) time: Timestamp,
+    pub(crate) detail: Vec<u8>,
+}
+
+pub(crate) struct Outgoing {
+    pub(crate) id: String,
+    pub(crate) topic: String,
+    pub(crate) kind: String,
+    pub(crate) aggregate: String,
+    pub(crate) sequence: i64,
+    pub(crate) time: Timestamp,
+    pub(crate) trace: String,
+    pub(crate) payload: Vec<u8>,
+}
+
+pub(crate) struct Reply {
+    pub(crate) key: Key,
+    pub(crate) state: State,
+    pub(crate) bytes: Vec<u8>,
+}
+
+impl Pending {
+    pub(crate) fn is_empty(&self) -> bool {
+        self.changes.is_empty() && self.facts.is_empty() && self.replies.is_empty()
+    }
+
+    /// How much is buffered now, to return to.
+    pub(crate) fn mark(&self) -> [usize; 3] {
+        [self.changes.len(), self.facts.len(), self.replies.len()]
+    }
+
+    pub(crate) fn truncate(&mut self, [changes, facts, replies]: [usize; 3]) {
+        self.changes.truncate(changes);
+        self.facts.truncate(facts);
+        self.replies.truncate(replies);
+    }
+
+    /// A statement a row, with its parameters.
+    pub(super) fn into_statements(self) -> impl Iterator<Item = (&'static str, Vec<Bind>)> {
+        let changes = self.changes.into_iter().map(|step| (HISTORY, step.binds()));
+        let facts = self.facts.into_iter().map(|fact| (OUTBOX, fact.binds()));
+        let replies = self.replies.into_iter().map(|reply| (REPLY, reply.binds()));
+        changes.chain(facts).chain(replies)
+    }
+
+    /// Whether there are so few rows that a statement of their own shape is worth preparing.
+    pub(super) fn is_small(&self) -> bool {
+        self.changes.len() <= 2 && self.facts.len() <= 3 && self.replies.len() <= 1
+    }
+
+    /// All rows in one statement, with its parameters. PostgreSQL plans and runs this faster than [`ALL`].
+    pub(super) fn into_one(self) -> (String, Vec<Bind>) {
+        let (mut sql, mut binds) = (String::new(), Vec::new());
+        let mut statements = self.into_statements().enumerate().peekable();
+        while let Some((index, (statement, mut values))) = statements.next() {
+            let last = statements.peek().is_none();
+            if !last {
+                sql.push_str(if index == 0 { "WITH " } else { ", " });
+                sql.push_str(&format!("part{index} AS ("));
+            } else if index > 0 {
+                sql.push(' ');
+            }
+            push_renumbered(&mut sql, statement, binds.len());
+            if !last {
+                sql.push(')');
+            }
+            binds.append(&mut values);
+        }
+        (sql, binds)
+    }
+
+    /// The parameters of [`ALL`].
+    pub(super) fn columns(&self) -> Vec<Columns> {
+        fn texts<'a>(values: impl Iterator<Item = &'a String>) -> Columns {
+            Columns::Texts(values.cloned().collect())
+        }
+        let Self { changes, facts, replies } = self;
+        vec![
+            texts(changes.iter().map(|step| &step.aggregate)),
+            Columns::Ints(changes.iter().map(|step| step.sequence).collect()),
+            texts(changes.iter().map(|step| &step.from)),
+            texts(changes.iter().map(|step| &step.to)),
+            Columns::Ints(changes.iter().map(|step| step.time.micros()).collect()),
+            Columns::Bytes(changes.iter().map(|step| step.detail.clone()).collect()),
+            texts(facts.iter().map(|fact| &fact.id)),
+            texts(facts.iter().map(|fact| &fact.topic)),
+            texts(facts.iter().map(|fact| &fact.kind)),
+            texts(facts.iter().map(|fact| &fact.aggregate)),
+            Columns::Ints(facts.iter().map(|fact| fact.sequence).collect()),
+            Columns::Ints(facts.iter().map(|fact| fact.time.micros()).collect()),
+            texts(facts.iter().map(|fact| &fact.trace)),
+            Columns::Bytes(facts.iter().map(|fact| fact.payload.clone()).collect()),
+            texts(replies.iter().map(|reply| &reply.key.principal)),
+            texts(replies.iter().map(|reply| &reply.key.method)),
+            texts(replies.iter().map(|reply| &reply.key.request_id)),
+            Columns::Texts(replies.iter().map(|reply| reply.state.as_str().to_owned()).collect()),
+            Columns::Bytes(replies.iter().map(|reply| reply.bytes.clone()).collect()),
+        ]
+    }
+}
+
+impl Step {
+    fn binds(self) -> Vec<Bind> {
+        let Self { aggregate, sequence, from, to, time, detail } = self;
+        vec![aggregate.into(), sequence.into(), from.into(), to.into(), time.into(), detail.into()]
+    }
+}
+
+impl Outgoing {
+    fn binds(self) -> Vec<Bind> {
+        let Self { id, topic, kind, aggregate, sequence, time, trace, payload } = self;
+        let head = [id.into(), topic.into(), kind.into(), aggregate.into()];
+        head.into_iter().chain([sequence.into(), time.into(), trace.into(), payload.into()]).collect()
+    }
+}
+
+impl Reply {
+    fn binds(self) -> Vec<Bind> {
+        let Self { key, state, bytes } = self;
+        let [principal, method, request_id] = key.binds();
+        vec![principal, method, request_id, state.as_str().into(), bytes.into()]
+    }
+}
+
+/// Appends a statement of ours, its parameters counted from `before` on. It has fewer than ten.
+fn push_renumbered(sql: &mut String, statement: &str, before: usize) {
+    let mut pieces = statement.split('$');
+    sql.push_str(pieces.next().unwrap_or_default());
+    for piece in pieces {
+        let (digit, rest) = piece.split_at(1);
+        let number = digit.parse::<usize>().unwrap_or_default() + before;
+        sql.push_str(&format!("${number}{rest}"));
+    }
+}

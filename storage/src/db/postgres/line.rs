@@ -1,0 +1,220 @@
+//! The line of units that want to write, and the connection that a writer lends to the one whose turn it is.
+//!
+//! Where units want the same rows, writers beside each other only get into each other's way. So whenever one has to wait
+//! for rows in company, all but the first writer pause, for longer and longer while it happens again.
+
+use std::{
+    collections::VecDeque,
+    mem,
+    sync::{Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use kit::Error;
+use sqlx::postgres::PgConnection;
+use tokio::{
+    sync::{Semaphore, oneshot},
+    time::Instant,
+};
+
+use super::statement::{Answer, Statement};
+use crate::error::{overloaded, unavailable};
+
+/// How many units may stand in line.
+const LONGEST: usize = 4_096;
+
+const SHORTEST_PAUSE: Duration = Duration::from_millis(50);
+const LONGEST_PAUSE: Duration = Duration::from_secs(2);
+
+/// How a caller hears whether its unit was committed.
+pub(super) type Receipt = oneshot::Sender<Result<(), Error>>;
+
+/// First come, first served, by several writers.
+pub(super) struct Line {
+    queue: Mutex<VecDeque<Request>>,
+    /// A permit for each request in the queue.
+    arrived: Semaphore,
+    pause: Mutex<Pause>,
+}
+
+/// Until when all but one writer stand still, and for how long they did the last time.
+struct Pause {
+    until: Instant,
+    length: Duration,
+}
+
+/// A unit in the line.
+pub(super) struct Request {
+    /// It wants a transaction that holds no locks of others.
+    first: bool,
+    lent: oneshot::Sender<Result<Lent, Error>>,
+}
+
+impl Line {
+    pub(super) fn new() -> Self {
+        let pause = Mutex::new(Pause { until: Instant::now(), length: SHORTEST_PAUSE });
+        Self { queue: Mutex::default(), arrived: Semaphore::new(0), pause }
+    }
+
+    /// Two units wanted the same rows.
+    pub(super) fn collided(&self) {
+        let mut pause = self.pause.lock().unwrap_or_else(PoisonError::into_inner);
+        let now = Instant::now();
+        if now < pause.until {
+            return;
+        }
+        let again = now < pause.until + pause.length;
+        pause.length = if again { (pause.length * 2).min(LONGEST_PAUSE) } else { SHORTEST_PAUSE };
+        pause.until = now + pause.length;
+    }
+
+    /// Waits until several writers may work.
+    pub(super) async fn calm(&self) {
+        loop {
+            let until = self.pause.lock().unwrap_or_else(PoisonError::into_inner).until;
+            if Instant::now() >= until {
+                return;
+            }
+            tokio::time::sleep_until(until).await;
+        }
+    }
+
+    /// Waits for a connection in a transaction.
+    pub(super) async fn join(&self) -> Result<Lent, Error> {
+        let (lent, lends) = oneshot::channel();
+        {
+            let mut queue = self.queue();
+            if queue.len() >= LONGEST {
+                return Err(overloaded());
+            }
+            queue.push_back(Request { first: false, lent });
+        }
+        self.arrived.add_permits(1);
+        lends.await.unwrap_or_else(|_| Err(unavailable("the writers are gone")))
+    }
+
+    /// Waits for a connection in a transaction of its own, before everyone in line.
+    pub(super) async fn join_first(&self) -> Result<Lent, Error> {
+        let (lent, lends) = oneshot::channel();
+        self.queue().push_front(Request { first: true, lent });
+        self.arrived.add_permits(1);
+        lends.await.unwrap_or_else(|_| Err(unavailable("the writers are gone")))
+    }
+
+    /// The next unit, for a transaction that is yet to begin. `None` when the line is closed.
+    pub(super) async fn next(&self) -> Option<Request> {
+        loop {
+            self.arrived.acquire().await.ok()?.forget();
+            match self.queue().pop_front() {
+                Some(request) if !request.lent.is_closed() => return Some(request),
+                // It has left.
+                _ => {}
+            }
+        }
+    }
+
+    /// The next unit, for a transaction that others are in: one that is here and does not mind them.
+    pub(super) fn next_in_company(&self) -> Option<Request> {
+        loop {
+            let arrived = self.arrived.try_acquire().ok()?;
+            let mut queue = self.queue();
+            if queue.front()?.first {
+                return None;
+            }
+            arrived.forget();
+            match queue.pop_front() {
+                Some(request) if !request.lent.is_closed() => return Some(request),
+                _ => {}
+            }
+        }
+    }
+
+    /// Lets the writers end once they have nothing to do.
+    pub(super) fn close(&self) {
+        self.arrived.close();
+    }
+
+    /// A panic while the queue was held cannot have left it half changed.
+    fn queue(&self) -> MutexGuard<'_, VecDeque<Request>> {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// How a turn ended.
+pub(super) enum End {
+    /// Well: commit it and tell.
+    Saved(Receipt),
+    /// By a refusal, a panic, or the caller's leaving: undo it.
+    Undone,
+}
+
+impl Request {
+    /// Lends the connection to this unit, and waits until it comes back, which it does whatever becomes of the caller.
+    /// `company` says that others are in the transaction.
+    pub(super) async fn lend(self, connection: PgConnection, company: bool) -> Option<(PgConnection, End)> {
+        let (back, returned) = oneshot::channel();
+        let lent = Lent { connection: Some((connection, back)), company, in_flight: false };
+        // Whoever has left meanwhile does not take it; then it is dropped, and so returned.
+        drop(self.lent.send(Ok(lent)));
+        returned.await.ok()
+    }
+
+    pub(super) fn refuse(self, error: Error) {
+        // Who has left needs no answer.
+        let _ = self.lent.send(Err(error));
+    }
+}
+
+/// A connection in a transaction, for one turn.
+pub(super) struct Lent {
+    connection: Option<(PgConnection, oneshot::Sender<(PgConnection, End)>)>,
+    company: bool,
+    in_flight: bool,
+}
+
+impl Lent {
+    /// Whether others are in the transaction, whose locks last as long as it does.
+    pub(super) fn in_company(&self) -> bool {
+        self.company
+    }
+
+    pub(super) async fn run(&mut self, statement: &Statement) -> Result<Answer, sqlx::Error> {
+        let Some((connection, _)) = &mut self.connection else {
+            return Err(sqlx::Error::Configuration("a unit was used after its end".into()));
+        };
+        // A statement whose caller stopped waiting may have failed since, unheard.
+        if mem::replace(&mut self.in_flight, true) {
+            return Err(sqlx::Error::Configuration("a unit went on after a statement it had not waited for".into()));
+        }
+        let answer = statement.run(connection).await;
+        self.in_flight = false;
+        answer
+    }
+
+    /// Ends the turn well.
+    pub(super) fn save(&mut self, receipt: Receipt) -> Result<(), Error> {
+        if self.in_flight {
+            return Err(Error::internal("a unit ended before one of its statements"));
+        }
+        self.give_back(End::Saved(receipt));
+        Ok(())
+    }
+
+    /// Ends the turn; nothing of it remains.
+    pub(super) fn undo(&mut self) {
+        self.give_back(End::Undone);
+    }
+
+    fn give_back(&mut self, end: End) {
+        if let Some((connection, back)) = self.connection.take() {
+            // Without a writer the connection closes, and nothing is committed.
+            let _ = back.send((connection, end));
+        }
+    }
+}
+
+impl Drop for Lent {
+    fn drop(&mut self) {
+        self.undo();
+    }
+}
