@@ -8,6 +8,7 @@ use std::{
         OnceLock,
         atomic::{AtomicU32, Ordering::Relaxed},
     },
+    time::{Duration, Instant},
 };
 
 use sqlx::{AssertSqlSafe, Connection, PgConnection};
@@ -78,6 +79,35 @@ impl Database {
     }
 }
 
+/// A PostgreSQL of a test's own, for tests that kill it. It goes with the process, too.
+pub struct Server(Cluster);
+
+impl Server {
+    /// An empty server. Without PostgreSQL, nothing, and it is said on stderr.
+    ///
+    /// # Panics
+    /// As [`Database::postgres`].
+    pub fn start() -> Option<Self> {
+        installed().map(|programs| Self(started(&programs)))
+    }
+
+    /// An empty database on it.
+    pub async fn database(&self) -> Database {
+        let name = unique();
+        create(&self.0, &name).await;
+        Database { url: self.0.url(&name), _folder: None }
+    }
+
+    /// Ends every process of the server by SIGKILL, as a power cut would, and starts it again on what is on disk.
+    ///
+    /// # Panics
+    /// If it cannot be killed or does not start again.
+    pub fn kill_and_start_again(&self) {
+        let done = self.0.kill().and_then(|()| self.0.start());
+        done.unwrap_or_else(|error| panic!("PostgreSQL does not come back: {error}"));
+    }
+}
+
 /// A name that no other database of this process's server has.
 fn unique() -> String {
     static COUNT: AtomicU32 = AtomicU32::new(1);
@@ -103,8 +133,9 @@ pub async fn each_database() -> Vec<Database> {
     databases
 }
 
-/// A running server, and the pipe whose end stops it.
+/// A server, and the pipe whose end stops it.
 struct Cluster {
+    programs: PathBuf,
     folder: PathBuf,
     _alive: ChildStdin,
 }
@@ -113,27 +144,68 @@ impl Cluster {
     fn url(&self, database: &str) -> String {
         format!("postgres://app@localhost/{database}?host={}", self.folder.display())
     }
+
+    fn new(programs: &Path) -> Result<Self, Fault> {
+        // A short path: that of a unix socket has at most 100 characters.
+        let folder = tempfile::Builder::new().prefix("agora-pg-").tempdir_in("/tmp")?.keep();
+        if is_root()? {
+            succeed(Command::new("chown").arg("postgres").arg(&folder))?;
+        }
+        let mut initdb = as_owner(&programs.join("initdb"))?;
+        initdb.arg("-D").arg(folder.join("data")).args(["-U", "app", "-A", "trust", "-E", "UTF8", "--locale=C.UTF-8"]);
+        succeed(initdb.arg("-N"))?;
+        let cluster = Self { programs: programs.to_owned(), _alive: stop_with_us(programs, &folder)?, folder };
+        cluster.start()?;
+        Ok(cluster)
+    }
+
+    fn start(&self) -> Result<(), Fault> {
+        let options = format!(
+            "-k {} -c listen_addresses= -c fsync=on -c max_connections=300 -c max_wal_size=256MB",
+            self.folder.display()
+        );
+        let mut start = as_owner(&self.programs.join("pg_ctl"))?;
+        start.arg("-D").arg(self.folder.join("data")).arg("-l").arg(self.folder.join("log"));
+        succeed(start.args(["-w", "-t", "60", "-o", &options, "start"]))
+    }
+
+    /// Kills the first process before the others: it would start them again.
+    fn kill(&self) -> Result<(), Fault> {
+        let pids = std::fs::read_to_string(self.folder.join("data/postmaster.pid"))?;
+        let first = pids.lines().next().ok_or("postmaster.pid is empty")?;
+        let children = std::fs::read_to_string(format!("/proc/{first}/task/{first}/children"))?;
+        succeed(Command::new("kill").args(["-9", first]).args(children.split_whitespace()))?;
+        let gone = |pid: &str| !Path::new("/proc").join(pid).exists();
+        let deadline = Instant::now() + Duration::from_secs(30);
+        while !children.split_whitespace().chain([first]).all(gone) {
+            if Instant::now() > deadline {
+                return Err("a killed server is still there".into());
+            }
+            std::thread::yield_now();
+        }
+        Ok(())
+    }
 }
 
 /// The server of this process: started by the first who asks.
 fn cluster() -> Option<&'static Cluster> {
     static CLUSTER: OnceLock<Option<Cluster>> = OnceLock::new();
 
-    let start = || {
-        let Some(programs) = programs() else {
-            assert!(
-                std::env::var("CI").as_deref() != Ok("true"),
-                "PostgreSQL is not installed: apt install postgresql"
-            );
-            eprintln!("PostgreSQL is not installed: this run leaves out everything on PostgreSQL.");
-            return None;
-        };
-        match start(&programs) {
-            Ok(cluster) => Some(cluster),
-            Err(error) => panic!("PostgreSQL does not start: {error}"),
-        }
-    };
-    CLUSTER.get_or_init(start).as_ref()
+    CLUSTER.get_or_init(|| installed().map(|programs| started(&programs))).as_ref()
+}
+
+/// Where PostgreSQL is. That it is nowhere is said, and with `CI=true` it is a fault.
+fn installed() -> Option<PathBuf> {
+    let programs = programs();
+    if programs.is_none() {
+        assert!(std::env::var("CI").as_deref() != Ok("true"), "PostgreSQL is not installed: apt install postgresql");
+        eprintln!("PostgreSQL is not installed: this run leaves out everything on PostgreSQL.");
+    }
+    programs
+}
+
+fn started(programs: &Path) -> Cluster {
+    Cluster::new(programs).unwrap_or_else(|error| panic!("PostgreSQL does not start: {error}"))
 }
 
 /// The folder of `initdb` and `pg_ctl`: on the PATH, or the newest of Debian's packages.
@@ -148,25 +220,6 @@ fn programs() -> Option<PathBuf> {
     std::env::split_paths(&path)
         .chain(packaged)
         .find(|folder| folder.join("initdb").is_file() && folder.join("pg_ctl").is_file())
-}
-
-fn start(programs: &Path) -> Result<Cluster, Fault> {
-    // A short path: that of a unix socket has at most 100 characters.
-    let folder = tempfile::Builder::new().prefix("agora-pg-").tempdir_in("/tmp")?.keep();
-    if is_root()? {
-        succeed(Command::new("chown").arg("postgres").arg(&folder))?;
-    }
-    let data = folder.join("data");
-    let mut initdb = as_owner(&programs.join("initdb"))?;
-    succeed(initdb.arg("-D").arg(&data).args(["-U", "app", "-A", "trust", "-E", "UTF8", "--locale=C.UTF-8", "-N"]))?;
-    let options = format!(
-        "-k {} -c listen_addresses= -c fsync=on -c max_connections=300 -c max_wal_size=256MB",
-        folder.display()
-    );
-    let mut start = as_owner(&programs.join("pg_ctl"))?;
-    let log = folder.join("log");
-    succeed(start.arg("-D").arg(&data).arg("-l").arg(&log).args(["-w", "-t", "60", "-o", &options, "start"]))?;
-    Ok(Cluster { _alive: stop_with_us(programs, &folder)?, folder })
 }
 
 /// A shell that waits for the end of its input, which comes with the end of this process, and then clears up.

@@ -6,4 +6,5 @@ mod fixture;
 mod groups;
 mod idempotency;
 mod opening;
+mod server;
 mod units;
