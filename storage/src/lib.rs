@@ -9,6 +9,7 @@ pub mod relay;
 #[cfg(feature = "testing")]
 pub mod testing;
 
+mod backlog;
 mod db;
 mod error;
 mod event;
@@ -23,6 +24,7 @@ mod trace;
 mod unit;
 mod value;
 
+pub use backlog::Backlog;
 pub use db::{Db, Durability, Options, Stats};
 pub use error::violated;
 pub use event::Event;

@@ -180,3 +180,46 @@ async fn hold(unit: &mut Unit, lease: &Lease, until: Timestamp) -> Result<(), Er
         _ => Ok(()),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::each_database;
+
+    fn fact(id: &str, sequence: i64) -> Event {
+        Event {
+            id: id.to_owned(),
+            topic: "counter-events".to_owned(),
+            kind: "probe.CounterEvent".to_owned(),
+            aggregate: "a".to_owned(),
+            sequence,
+            time: Timestamp::from_seconds(1),
+            trace: String::new(),
+            payload: vec![1],
+            offset: 0,
+        }
+    }
+
+    #[tokio::test]
+    async fn an_appender_that_slept_through_its_lease_appends_nothing_when_it_wakes() {
+        for database in each_database().await {
+            let clock = Clock::manual(Timestamp::from_seconds(1_000));
+            let log = Log::open(&database.log_url(), clock.clone()).await.unwrap();
+            let asleep = log.lease("relay/probe", "one").await.unwrap().unwrap();
+            assert!(log.lease("relay/probe", "two").await.unwrap().is_none());
+
+            clock.advance(LEASE + Duration::from_secs(1));
+            let awake = log.lease("relay/probe", "two").await.unwrap().unwrap();
+            log.append(&awake, "counter-events", vec![fact("evt_1", 1)]).await.unwrap();
+
+            let late = log.append(&asleep, "counter-events", vec![fact("evt_2", 2)]).await.unwrap_err();
+            assert_eq!(late.reason(), FENCED);
+            // Nor can it take the lease from its new holder by giving up its own.
+            assert_eq!(log.release(&asleep).await.unwrap_err().reason(), FENCED);
+            log.append(&awake, "counter-events", vec![fact("evt_2", 2), fact("evt_3", 3)]).await.unwrap();
+            let records = log.read("counter-events", 0, 10).await.unwrap();
+            let ids: Vec<&str> = records.iter().map(|record| record.id.as_str()).collect();
+            assert_eq!(ids, ["evt_1", "evt_2", "evt_3"]);
+        }
+    }
+}

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use kit::{Error, Timestamp, drain::Draining};
+use kit::{Error, drain::Draining};
 use tokio::select;
 
 use crate::{
@@ -134,13 +134,4 @@ fn by_topic(facts: &[Event]) -> Vec<(String, Vec<Event>)> {
         }
     }
     topics
-}
-
-/// How many facts wait in the outbox, and since when the oldest does: the lag of the relay.
-///
-/// # Errors
-/// See [`Session::rows`].
-pub async fn backlog(session: &mut Session) -> Result<(i64, Option<Timestamp>), Error> {
-    let row = session.row("SELECT CAST(COUNT(*) AS BIGINT), MIN(time) FROM outbox", &[]).await?;
-    row.map_or(Ok((0, None)), |row| Ok((row.int(0)?, row.optional_time(1)?)))
 }

@@ -15,14 +15,14 @@ use kit::{
     drain::{Drain, Draining},
 };
 use storage::{
-    Db, Event, Fact, Log, Unit,
+    Backlog, Db, Event, Fact, Log, Options, Unit,
     consumer::{self, Consumer, Handler, dead_letters, release},
     relay,
     testing::{Database, each_database},
 };
 use tokio::task::JoinHandle;
 
-use crate::fixture::{CounterEvent, TOPIC, add, count, number, open, value};
+use crate::fixture::{CounterEvent, TOPIC, add, at, count, number, open, options, value};
 
 const OUTBOX: &str = "SELECT CAST(COUNT(*) AS BIGINT) FROM outbox";
 
@@ -242,12 +242,15 @@ async fn a_poison_fact_parks_its_aggregate_until_it_is_released_and_others_go_on
             assert_eq!(letters[0].state, "POISON");
             assert_eq!(letters[0].event.sequence, 2);
             assert!(letters[1..].iter().all(|letter| letter.state == "WAITING"));
+            let backlog = db.backlog().await.unwrap();
+            assert_eq!((backlog.outbox, backlog.poison, backlog.waiting), (0, 1, 3));
 
             *follower.refuses.lock().unwrap() = None;
             let released = db.write(async |unit| release(unit, "probe", "a").await).await.unwrap();
             assert_eq!(released, 1);
             seen(&db, "a", 5).await;
             assert!(parked().await.is_empty());
+            assert_eq!(db.backlog().await.unwrap(), Backlog::default());
             tell(&db, &log, &["a"], 1).await;
             seen(&db, "a", 6).await;
             drain.start();
@@ -296,4 +299,56 @@ async fn a_fact_that_comes_too_early_waits_for_the_one_before_it() {
         drain.start();
         consumer.await.unwrap();
     }
+}
+
+#[tokio::test]
+async fn the_backlog_says_how_many_facts_wait_and_since_when() {
+    for database in each_database().await {
+        let clock = at(1_000);
+        let db = Db::open(database.url(), Options { clock: clock.clone(), ..options() }).await.unwrap();
+        assert_eq!(db.backlog().await.unwrap(), Backlog::default());
+        db.write(async |unit| count(unit, "b").await).await.unwrap();
+        clock.advance(Duration::from_secs(60));
+        db.write(async |unit| count(unit, "a").await).await.unwrap();
+        let backlog = db.backlog().await.unwrap();
+        assert_eq!((backlog.outbox, backlog.oldest), (2, Some(kit::Timestamp::from_seconds(1_000))));
+    }
+}
+
+/// On SQLite nobody commits beside an open unit, so this is PostgreSQL's.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_long_transaction_with_an_early_fact_is_passed_by_and_its_fact_follows() {
+    let Some(database) = Database::postgres().await else { return };
+    let (db, log) = (open(&database).await, logged(&database).await);
+    let (drain, draining) = Drain::new();
+    let relay = tokio::spawn(relay::run(db.clone(), log.clone(), draining));
+    let (release, released) = tokio::sync::oneshot::channel::<()>();
+    let (here, told) = tokio::sync::oneshot::channel::<()>();
+    let long = tokio::spawn({
+        let db = db.clone();
+        async move {
+            let write = db.write(async |unit| {
+                count(unit, "a-early").await?;
+                let _ = here.send(());
+                let _ = released.await;
+                Ok(())
+            });
+            write.await
+        }
+    });
+    told.await.unwrap();
+    for _ in 0..10 {
+        for aggregate in ["a", "b", "z"] {
+            db.write(async |unit| count(unit, aggregate).await).await.unwrap();
+        }
+    }
+    eventually("the others are in the log", || async { records(&log).await.len() == 30 }).await;
+    release.send(()).unwrap();
+    long.await.unwrap().unwrap();
+    eventually("the early one is in the log", || async { records(&log).await.len() == 31 }).await;
+    drain.start();
+    relay.await.unwrap();
+    let records = records(&log).await;
+    assert_in_order(&records);
+    assert_eq!(records.last().unwrap().aggregate, "a-early");
 }
