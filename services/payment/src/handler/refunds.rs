@@ -1,0 +1,93 @@
+//! Giving money back.
+
+use contracts::payment::v1 as api;
+use kit::{Call, Error, Scope};
+use storage::{Key, Session, Unit, page};
+
+use crate::{
+    Service,
+    payment::Command,
+    proto,
+    refund::{self, Refund, State},
+    settle::{self, not_found},
+    store,
+};
+
+pub async fn create(service: &Service, request: api::CreateRefundRequest) -> Result<api::CreateRefundResponse, Error> {
+    let call = Call::current()?;
+    let key = Key::of(&call, &request.request_id, &request);
+    let created = service.0.db.once(key, async |unit: &mut Unit| {
+        let refund = ask(service, unit, &request).await?;
+        Ok(api::CreateRefundResponse { refund: Some(proto::refund(&refund)) })
+    });
+    // A repeat finds which refund it asked for, and is told how that stands.
+    let id = created.await?.refund.unwrap_or_default().id;
+    let refund = load(service, &Scope::All, &id).await?;
+    let refund = if refund.state == State::Processing {
+        let asking = service.clone();
+        let refunding = service.detached(async move { settle::refund(&asking, &id).await }).await;
+        match refunding {
+            Ok(ended) => ended.unwrap_or(refund),
+            Err(error) if error.retryable() => {
+                tracing::warn!(refund = refund.id, %error, "the provider's answer to a refund is missing");
+                refund
+            }
+            Err(error) => return Err(error),
+        }
+    } else {
+        refund
+    };
+    Ok(api::CreateRefundResponse { refund: Some(proto::refund(&refund)) })
+}
+
+/// Notes a refund that is about to be asked for, under the lock of its payment.
+async fn ask(service: &Service, unit: &mut Unit, request: &api::CreateRefundRequest) -> Result<Refund, Error> {
+    let payment = settle::lock(unit, &request.payment_id).await?;
+    let asked = request.amount.as_ref().map(|amount| payment.currency.parse(amount)).transpose()?;
+    let atoms = asked.unwrap_or(payment.captured - payment.refunded);
+    let now = unit.now();
+    let noted = Refund {
+        id: kit::id::new("rfd", now),
+        payment_id: payment.id.clone(),
+        order_id: payment.order_id.clone(),
+        owner: payment.owner.clone(),
+        currency: payment.currency.clone(),
+        atoms,
+        state: State::Pending,
+        reference: request.reference.clone(),
+        refusal: None,
+        sequence: 0,
+        create_time: now,
+        update_time: now,
+    };
+    if let Some(step) = payment.decide(Command::Refund { atoms }, now)? {
+        store::payments::save(unit, &step, service.soon(now)).await?;
+    }
+    let asked = noted.decide(refund::Command::Ask, now)?.unwrap_or(noted);
+    store::refunds::insert(unit, State::Pending, &asked, service.soon(now)).await?;
+    Ok(asked)
+}
+
+pub async fn get(service: &Service, request: api::GetRefundRequest) -> Result<api::GetRefundResponse, Error> {
+    let refund = load(service, &Call::current()?.scope()?, &request.id).await?;
+    Ok(api::GetRefundResponse { refund: Some(proto::refund(&refund)) })
+}
+
+pub async fn list(service: &Service, request: api::ListRefundsRequest) -> Result<api::ListRefundsResponse, Error> {
+    let scope = Call::current()?.scope()?;
+    let size = page::page_size(request.page_size)?;
+    let list = format!("refunds of {} of {}", request.payment_id, scope.owner().unwrap_or("everyone"));
+    let after = service.0.tokens.after(&request.page_token, &list)?;
+    // One more than the page, to learn whether there is another.
+    let read = async |session: &mut Session| {
+        store::refunds::list(session, &scope, &request.payment_id, &after, size + 1).await
+    };
+    let found = service.0.db.read(read).await?;
+    let (found, next_page_token) = service.0.tokens.cut(found, size, &list, |refund| (refund.create_time, &refund.id));
+    Ok(api::ListRefundsResponse { refunds: found.iter().map(proto::refund).collect(), next_page_token })
+}
+
+async fn load(service: &Service, scope: &Scope, id: &str) -> Result<Refund, Error> {
+    let found = service.0.db.read(async |session: &mut Session| store::refunds::load(session, scope, id).await).await?;
+    found.ok_or_else(|| not_found("refund", id))
+}
