@@ -125,8 +125,9 @@ async fn nothing_can_be_done_with_a_reservation_that_was_never_made_or_has_ended
         }
         let id = new_id("rsv");
         bench.create(&id, &[(&tea, 1)]).await.unwrap();
-        bench.commit(&id, &new_id("shp"), &[]).await.unwrap();
-        assert_eq!(bench.release(&id).await.unwrap_err().reason(), "RESERVATION_NOT_HELD");
+        let shipped = bench.commit(&id, &new_id("shp"), &[]).await.unwrap();
+        assert_eq!(bench.release(&id).await.unwrap(), shipped);
+        assert_eq!(bench.commit(&id, &new_id("shp"), &[]).await.unwrap_err().reason(), "RESERVATION_NOT_HELD");
         assert_eq!(bench.counts(&tea).await, [9, 0, 9]);
     }
 }

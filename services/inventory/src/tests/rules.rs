@@ -169,7 +169,7 @@ fn every_command_in_every_state_is_a_move_a_repeat_or_a_refusal() {
         [OLD, USED, LATE, LATE, LATE, LATE, LATE, OLD, USED, "EXPIRED"],
         [OLD, USED, OLD, OLD, "HELD", "HELD", "COMMITTED", "RELEASED", USED, OLD],
         [OLD, USED, OLD, OLD, OLD, USED, "COMMITTED", "COMMITTED", USED, OLD],
-        [OLD, USED, OLD, OVER, OLD, USED, OVER, OVER, USED, OLD],
+        [OLD, USED, OLD, OVER, OLD, USED, OVER, OLD, USED, OLD],
         [OLD, USED, OLD, OVER, OLD, USED, OVER, OLD, USED, OLD],
         [OLD, USED, OVER, OVER, OVER, OVER, OVER, OLD, USED, OLD],
         [OVER, OVER, OVER, OVER, OVER, OVER, OVER, OLD, USED, OLD],

@@ -80,6 +80,9 @@ proptest! {
                 let mine = room.movements().iter().filter(|movement| movement.item_id == id);
                 mine.map(|movement| movement.quantity).sum::<i64>()
             };
+            // The order of ids is the order of locks.
+            prop_assert!(room.changed_items().is_sorted_by_key(|item| &item.id));
+            prop_assert!(room.changed_reservations().is_sorted_by_key(|reservation| &reservation.id));
             for item in room.changed_items() {
                 prop_assert!((0..=item.on_hand).contains(&item.reserved));
                 prop_assert_eq!(item.reserved, held.remove(&item.id).unwrap_or(0));
