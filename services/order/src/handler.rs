@@ -44,7 +44,7 @@ impl OrderService for Service {
         let begun = self.0.db.begin(key, async |unit: &mut Unit| {
             let (trade, quote_id) = quoted?;
             let id = kit::id::new("ord", unit.now());
-            let kind = Kind::Trade(trade);
+            let kind = Kind::Trade(Box::new(trade));
             let (order, facts) = Order::place(id, owner.to_owned(), kind, quote_id, None, unit.now());
             let open = Open { order, request_key };
             self.insert(unit, &open, facts).await.map(|()| open)

@@ -7,6 +7,7 @@ mod cart_handler;
 mod cart_store;
 mod cart_sweep;
 mod change;
+mod command;
 mod events;
 mod fulfillment;
 mod handler;

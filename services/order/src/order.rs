@@ -1,13 +1,12 @@
 //! An order: what it is, and every move it can make. No await, no clock, no I/O.
 
-use contracts::{
-    ledger::v1::Entry,
-    order::v1::LineQuantity,
-    r#type::v1::{Amount, Reason},
-};
+use contracts::{ledger::v1::Entry, r#type::v1::Reason};
 use kit::{Error, Timestamp};
 
-pub use crate::trade::{Side, Trade};
+pub use crate::{
+    command::{Command, Fact},
+    trade::{Side, Trade},
+};
 use crate::{
     purchase::Purchase,
     saga::{self, Saga},
@@ -38,7 +37,7 @@ pub enum State {
 #[derive(Clone, Debug, PartialEq)]
 pub enum Kind {
     /// An asset for money.
-    Trade(Trade),
+    Trade(Box<Trade>),
     /// Goods for money.
     Purchase(Purchase),
 }
@@ -81,91 +80,6 @@ pub struct Order {
     pub create_time: Timestamp,
     /// When it last changed.
     pub update_time: Timestamp,
-}
-
-/// What happens to an order.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Command {
-    /// The transaction of a trade was posted.
-    Fulfil {
-        /// `txn_…`.
-        transaction_id: String,
-    },
-    /// The transaction of a trade was refused, for good.
-    Reject(Rejection),
-    /// The buyer has to confirm the payment first.
-    RequireAction {
-        /// Where.
-        action_url: String,
-        /// Until when.
-        deadline: Timestamp,
-    },
-    /// Goods are set aside and money is secured.
-    Confirm {
-        /// The shipment of what needs no parcel, if there is any, and until when it must have left.
-        digital: Option<(String, Timestamp)>,
-    },
-    /// It cannot be carried out: what was done is undone until the deadline.
-    GiveUp(Rejection, Timestamp),
-    /// Somebody does not want it any more: what was not shipped is undone until the deadline.
-    Cancel(Timestamp),
-    /// What was to be undone is undone.
-    Undone {
-        /// When the time to return goods is over, if some were shipped.
-        close_time: Timestamp,
-    },
-    /// Pieces are packed.
-    Ship {
-        /// `shp_…`.
-        shipment_id: String,
-        /// Which; all that are left if empty.
-        lines: Vec<LineQuantity>,
-        /// Until when they must have left.
-        deadline: Timestamp,
-    },
-    /// What was packed has left, and is paid.
-    Shipped {
-        /// What was charged.
-        amount: Amount,
-        /// When the time to return goods is over, if nothing is left to ship.
-        close_time: Timestamp,
-    },
-    /// Pieces are back.
-    Receive {
-        /// `rtn_…`.
-        return_id: String,
-        /// Which.
-        lines: Vec<LineQuantity>,
-        /// Until when the money must have been given back.
-        deadline: Timestamp,
-    },
-    /// The money for pieces that are back was given back.
-    Refunded(Amount),
-    /// The time to return goods is over.
-    Complete,
-}
-
-/// What became true with a move.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Fact {
-    /// An order was placed.
-    Created,
-    /// A trade moved money and an asset.
-    TradeExecuted,
-    /// Goods are set aside and money is secured.
-    Confirmed,
-    /// A part of the goods is shipped.
-    PartiallyFulfilled,
-    /// An order is carried out.
-    Fulfilled,
-    /// An order was refused.
-    Rejected,
-    /// An order is undone.
-    Cancelled,
-    /// The time to return goods is over.
-    Completed,
-    /// An order changed, and stands where it stood.
-    Updated,
 }
 
 /// A move of a purchase: the state, the purchase and the saga after it, and what became true.

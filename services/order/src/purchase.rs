@@ -16,7 +16,7 @@ use kit::Error;
 
 /// Goods for money, as they were quoted, and what became of them.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Purchase(api::Purchase);
+pub struct Purchase(Box<api::Purchase>);
 
 /// What a count of pieces is for.
 #[derive(Clone, Copy)]
@@ -34,7 +34,7 @@ impl Purchase {
     pub fn of(quote: PurchaseQuote, address: Option<PostalAddress>, payment_method_id: String) -> Result<Self, Error> {
         let lines = quote.lines.into_iter().map(line).collect::<Result<Vec<_>, Error>>()?;
         check_address(&lines, address.as_ref(), &quote.country_code)?;
-        let purchase = Self(api::Purchase {
+        let purchase = Self::read(api::Purchase {
             lines,
             subtotal: quote.subtotal,
             discount: quote.discount,
@@ -54,12 +54,12 @@ impl Purchase {
             return Err(Error::internal("the quote of a purchase makes no sense"));
         }
         let nothing = Some(purchase.amount(0)?);
-        Ok(Self(api::Purchase { captured: nothing.clone(), refunded: nothing, ..purchase.0 }))
+        Ok(Self::read(api::Purchase { captured: nothing.clone(), refunded: nothing, ..*purchase.0 }))
     }
 
     /// What a row has.
     pub fn read(message: api::Purchase) -> Self {
-        Self(message)
+        Self(Box::new(message))
     }
 
     /// As the contract writes it.
@@ -77,7 +77,7 @@ impl Purchase {
         };
         let reservation_id = id(reservation, "rsv", "reservation");
         let payment_id = id(payment, "pay", "payment");
-        Ok(Self(api::Purchase { reservation_id, payment_id, ..self.0 }))
+        Ok(Self::read(api::Purchase { reservation_id, payment_id, ..*self.0 }))
     }
 
     /// The goods that are kept in stock, and how many were ordered.
@@ -141,18 +141,18 @@ impl Purchase {
     /// The purchase after money was taken.
     pub fn capture(&self, amount: &Amount) -> Result<Self, Error> {
         let captured = Some(self.plus(self.0.captured.as_ref(), amount)?);
-        Ok(Self(api::Purchase { captured, ..self.0.clone() }))
+        Ok(Self::read(api::Purchase { captured, ..(*self.0).clone() }))
     }
 
     /// The purchase after money was given back.
     pub fn refund(&self, amount: &Amount) -> Result<Self, Error> {
         let refunded = Some(self.plus(self.0.refunded.as_ref(), amount)?);
-        Ok(Self(api::Purchase { refunded, ..self.0.clone() }))
+        Ok(Self::read(api::Purchase { refunded, ..(*self.0).clone() }))
     }
 
     /// The purchase while the buyer must confirm the payment somewhere, or no longer.
     pub fn with_action(&self, action_url: String) -> Self {
-        Self(api::Purchase { action_url, ..self.0.clone() })
+        Self::read(api::Purchase { action_url, ..(*self.0).clone() })
     }
 
     /// What the buyer pays, in the smallest part of the currency that any of its amounts names.

@@ -251,9 +251,12 @@ fn pause(order: &Order, attempts: i64) -> Duration {
 /// Takes over what a crash, or a neighbour that could not be reached, has left; closes orders whose goods can no longer
 /// be returned; until drained.
 pub async fn reconcile(service: &Service, draining: &Draining) {
-    loop {
-        if let Err(error) = reconcile_once(service).await {
-            tracing::warn!(%error, "unfinished orders could not be taken up, and will be tried again");
+    while !draining.is_set() {
+        match reconcile_once(service).await {
+            // There may be more.
+            Ok(finished) if finished > 0 => continue,
+            Ok(_) => {}
+            Err(error) => tracing::warn!(%error, "unfinished orders could not be taken up, and will be tried again"),
         }
         if let Err(error) = close_once(service).await {
             tracing::warn!(%error, "orders could not be completed, and will be tried again");

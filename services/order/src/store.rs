@@ -50,7 +50,7 @@ pub async fn insert(unit: &mut Unit, open: &Open, events: Vec<Event>, lease: Dur
         order.facts.into(),
     ];
     let trade = match &order.kind {
-        Kind::Trade(trade) => Some(trade),
+        Kind::Trade(trade) => Some(trade.as_ref()),
         Kind::Purchase(_) => None,
     };
     binds.push(trade.map(|trade| trade.side.name()).into());
@@ -137,15 +137,6 @@ pub async fn wake(unit: &mut Unit, id: &str) -> Result<(), Error> {
 
     let binds = [id.into(), unit.now().into()];
     unit.exec(UPDATE, &binds).await.map(|_| ())
-}
-
-/// Tells a fact about an order that does not change it.
-pub async fn tell(unit: &mut Unit, order: &Order, event: Event) -> Result<(), Error> {
-    const COUNT: &str = "UPDATE orders SET facts = facts + 1 WHERE id = $1 RETURNING facts";
-
-    let row = unit.row(COUNT, &[(&order.id).into()]).await?;
-    let facts = row.ok_or_else(|| Error::internal(format!("{} is gone", order.id)))?.int(0)?;
-    publish(unit, order, facts, vec![event])
 }
 
 /// Whether there is an order that nobody has carried out in time.
@@ -272,10 +263,6 @@ pub async fn stuck(session: &mut Session) -> Result<i64, Error> {
 fn record(unit: &mut Unit, from: &str, order: &Order, facts: i64, events: Vec<Event>) -> Result<(), Error> {
     let detail = proto::order_without_address(order).encode_to_vec();
     unit.history(&Change { aggregate: &order.id, sequence: order.sequence, from, to: order.state.name(), detail });
-    publish(unit, order, facts, events)
-}
-
-fn publish(unit: &mut Unit, order: &Order, facts: i64, events: Vec<Event>) -> Result<(), Error> {
     let first = facts + 1 - i64::try_from(events.len()).map_err(Error::internal)?;
     for (sequence, event) in (first..).zip(events) {
         let message = &api::OrderEvent { order: Some(proto::order_without_address(order)), event: Some(event) };
@@ -312,7 +299,7 @@ fn read(row: &Row) -> Result<Order, Error> {
         Some(bytes) => {
             Kind::Purchase(Purchase::read(api::Purchase::decode(bytes.as_slice()).map_err(Error::internal)?))
         }
-        None => Kind::Trade(trade(row)?),
+        None => Kind::Trade(Box::new(trade(row)?)),
     };
     let saga = Saga {
         state: saga::State::named(&row.text(22)?)?,

@@ -136,7 +136,7 @@ impl Check<'_> {
         let in_stock = held.reservations.contains_key(&content.reservation_id);
         if needs(order) && goods_left && !in_stock {
             let found = get_reservation(self.service, &content.reservation_id).await?;
-            if !found.as_ref().is_some_and(|reservation| reservation.state() == reservation::State::Held) {
+            if found.as_ref().is_none_or(|reservation| reservation.state() != reservation::State::Held) {
                 let state = found.map_or("unknown", |reservation| reservation.state().as_str_name());
                 self.found(order, &format!("its reservation {} is {state}", content.reservation_id)).await?;
             }

@@ -248,8 +248,9 @@ fn address() -> PostalAddress {
     }
 }
 
+/// A call of the one admin.
 fn admin_call() -> Call {
-    Call { scope: Some(Scope::All), ..user_call(&user()) }
+    Call { scope: Some(Scope::All), ..user_call(&kit::id::derive("usr", "admin", "id")) }
 }
 
 fn market_buy() -> api::CreateOrderRequest {

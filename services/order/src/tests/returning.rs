@@ -89,8 +89,7 @@ async fn a_refund_whose_answer_is_lost_is_made_once_and_its_reply_is_kept() {
         for (moods, rpc) in [(&bench.inventory.moods, "adjust"), (&bench.payment.moods, "refund")] {
             let announced = announce(&bench, &me, &id, 1).await.unwrap();
             let request = api::ReceiveReturnRequest { request_id: request_id(), id: announced.id, restock: true };
-            let call = admin_call();
-            let ask = || answer(call.clone(), bench.service.receive_return(Request::new(request.clone())));
+            let ask = || answer(admin_call(), bench.service.receive_return(Request::new(request.clone())));
             moods.set(rpc, Mood::LosingAnswers);
             assert_eq!(ask().await.unwrap().r#return.unwrap().state(), Stands::Received);
             assert_eq!(ask().await.unwrap_err().reason(), "REQUEST_IN_PROGRESS");

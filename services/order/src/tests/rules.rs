@@ -20,7 +20,7 @@ fn order(side: Side) -> Order {
         total: usd(total).unwrap(),
     };
     let (id, owner) = ("ord_1".to_owned(), "usr_1".to_owned());
-    Order::place(id, owner, Kind::Trade(trade), None, None, Timestamp::from_seconds(1)).0
+    Order::place(id, owner, Kind::Trade(Box::new(trade)), None, None, Timestamp::from_seconds(1)).0
 }
 
 #[test]

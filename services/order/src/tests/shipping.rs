@@ -81,12 +81,10 @@ async fn a_repeat_under_the_same_key_gets_the_same_shipment() {
         let me = user();
         let id = bench.buy(&me, MUGS, State::Confirmed).await.id;
         let lines = vec![pieces("mug", 1)];
-        let call = admin_call();
         let request =
             api::CreateShipmentRequest { request_id: request_id(), order_id: id, lines, ..Default::default() };
-        let ask = || answer(call.clone(), bench.service.create_shipment(Request::new(request.clone())));
-        let first = ask().await.unwrap();
-        assert_eq!(ask().await.unwrap(), first);
+        let first = bench.create_shipment(request.clone()).await.unwrap();
+        assert_eq!(bench.create_shipment(request).await.unwrap(), first);
         assert_eq!(bench.inventory.shipped(), 1);
     }
 }

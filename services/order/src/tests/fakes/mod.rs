@@ -294,17 +294,23 @@ impl LedgerService for FakeLedger {
 
 /// How the RPCs of a service behave, and how often they were called.
 #[derive(Clone, Default)]
-pub struct Moods(Arc<Mutex<(HashMap<&'static str, Mood>, BTreeMap<&'static str, usize>)>>);
+pub struct Moods(Arc<Mutex<Calls>>);
+
+#[derive(Default)]
+struct Calls {
+    moods: HashMap<&'static str, Mood>,
+    counts: BTreeMap<&'static str, usize>,
+}
 
 impl Moods {
     /// How an RPC behaves from now on.
     pub fn set(&self, rpc: &'static str, mood: Mood) {
-        self.0.lock().unwrap().0.insert(rpc, mood);
+        self.0.lock().unwrap().moods.insert(rpc, mood);
     }
 
     /// How often an RPC was called.
     pub fn calls(&self, rpc: &str) -> usize {
-        self.0.lock().unwrap().1.get(rpc).copied().unwrap_or_default()
+        self.0.lock().unwrap().counts.get(rpc).copied().unwrap_or_default()
     }
 
     /// Does the work as the mood is.
@@ -315,8 +321,8 @@ impl Moods {
     ) -> Result<Response<T>, Status> {
         let mood = {
             let mut state = self.0.lock().unwrap();
-            *state.1.entry(rpc).or_default() += 1;
-            state.0.get(rpc).cloned().unwrap_or_default()
+            *state.counts.entry(rpc).or_default() += 1;
+            state.moods.get(rpc).cloned().unwrap_or_default()
         };
         match mood {
             Mood::Refusing(refusal) => Err(refusal.into()),
