@@ -64,6 +64,49 @@ async fn an_adjustment_happens_once_whoever_repeats_it() {
 }
 
 #[tokio::test]
+async fn a_repeat_under_the_same_request_id_gets_the_same_reply_and_changes_nothing_more() {
+    for bench in Bench::each().await {
+        let tea = bench.variant(10).await;
+        let create = api::CreateLocationRequest { request_id: request_id(), name: "Memphis".to_owned(), rank: 1 };
+        let create = async || answer(bench.service.create_location(Request::new(create.clone()))).await.unwrap();
+        let memphis = create().await.location.unwrap();
+        assert_eq!(create().await.location.as_ref(), Some(&memphis));
+        let update = api::UpdateLocationRequest {
+            request_id: request_id(),
+            id: memphis.id.clone(),
+            name: "Memphis TN".to_owned(),
+            rank: 2,
+            active: true,
+            etag: memphis.etag,
+        };
+        let update = async || answer(bench.service.update_location(Request::new(update.clone()))).await.unwrap();
+        assert_eq!(update().await, update().await);
+        let transfer = api::TransferStockRequest {
+            request_id: request_id(),
+            variant_id: tea.clone(),
+            from_location_id: bench.location.clone(),
+            to_location_id: memphis.id,
+            quantity: 4,
+        };
+        let transfer = async || answer(bench.service.transfer_stock(Request::new(transfer.clone()))).await.unwrap();
+        let moved = transfer().await;
+        assert_eq!(transfer().await, moved);
+        let item = moved.to_stock_item.unwrap();
+        assert_eq!((item.on_hand, bench.counts(&tea).await), (4, [10, 0, 10]));
+        let care = api::UpdateStockItemRequest {
+            request_id: request_id(),
+            id: item.id,
+            safety_stock: 1,
+            low_threshold: 9,
+            etag: item.etag,
+        };
+        let care = async || answer(bench.service.update_stock_item(Request::new(care.clone()))).await.unwrap();
+        assert_eq!(care().await, care().await);
+        assert!(bench.verify().await.holds);
+    }
+}
+
+#[tokio::test]
 async fn a_count_needs_to_have_seen_the_item() {
     for bench in Bench::each().await {
         let tea = new_id("var");
