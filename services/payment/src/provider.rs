@@ -158,7 +158,7 @@ pub fn has_check_digit(number: &str) -> bool {
             }
         })
         .sum();
-    !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit()) && sum % 10 == 0
+    !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit()) && sum.is_multiple_of(10)
 }
 
 /// The brand of a card by the beginning of its number.

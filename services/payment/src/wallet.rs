@@ -28,11 +28,11 @@ impl Wallet {
         Self(ledger)
     }
 
-    /// How much of a payment was taken, as the ledger has it.
-    async fn taken(&self, payment: &Payment) -> Result<i64, Error> {
+    /// The hold of a payment.
+    async fn hold(&self, payment: &Payment) -> Result<Hold, Error> {
         let request = GetHoldRequest { id: hold_id(&payment.id) };
-        let hold = ours(LedgerServiceClient::new(self.0.clone()).get_hold(request)).await?.hold;
-        Ok(posted(payment, hold.as_ref()))
+        let reply = ours(LedgerServiceClient::new(self.0.clone()).get_hold(request)).await?;
+        reply.hold.ok_or_else(|| Error::internal("the ledger answers without a hold"))
     }
 }
 
@@ -53,6 +53,11 @@ impl Provider for Wallet {
         };
         match ours(LedgerServiceClient::new(self.0.clone()).create_hold(request)).await {
             Ok(reply) => evidence(reply.hold, *expire_time),
+            // A repeat of what we do not know any more: the hold was made, and expires when it was to expire then.
+            Err(error) if error.reason() == "IDEMPOTENCY_KEY_REUSED" => {
+                let hold = self.hold(payment).await?;
+                if is_for(payment, &hold) { evidence(Some(hold), *expire_time) } else { Err(error) }
+            }
             // What the ledger refuses because of the money is the end of this payment. Anything else is a fault of the
             // request, and nothing was done.
             Err(error) if error.code() == tonic::Code::FailedPrecondition && error.definitive() => {
@@ -97,7 +102,7 @@ impl Provider for Wallet {
             Ok(reply) => Ok(posted(payment, reply.hold.as_ref())),
             // It has ended by itself: nothing is set aside any more.
             Err(error) if matches!(error.reason(), "HOLD_ALREADY_POSTED" | "HOLD_ALREADY_VOIDED" | "HOLD_EXPIRED") => {
-                self.taken(payment).await
+                Ok(posted(payment, Some(&self.hold(payment).await?)))
             }
             Err(error) => Err(error),
         }
@@ -119,13 +124,8 @@ impl Provider for Wallet {
     }
 
     async fn find(&self, payment: &Payment) -> Result<Option<Evidence>, Error> {
-        let request = GetHoldRequest { id: hold_id(&payment.id) };
-        match ours(LedgerServiceClient::new(self.0.clone()).get_hold(request)).await {
-            Ok(reply) => {
-                let until = reply.hold.as_ref().and_then(|hold| hold.expire_time.as_ref());
-                let until = until.map_or(payment.update_time, Timestamp::from_proto);
-                evidence(reply.hold, until).map(Some)
-            }
+        match self.hold(payment).await {
+            Ok(hold) => evidence(Some(hold), payment.update_time).map(Some),
             Err(error) if error.reason() == "RESOURCE_NOT_FOUND" => Ok(None),
             Err(error) => Err(error),
         }
@@ -154,9 +154,17 @@ fn hold_id(payment_id: &str) -> String {
     kit::id::derive("hld", payment_id, "hold")
 }
 
+/// Whether a hold was made for this payment.
+fn is_for(payment: &Payment, hold: &Hold) -> bool {
+    let amount = hold.amount.as_ref().filter(|amount| amount.unit == payment.currency.code);
+    let atoms = amount.and_then(|amount| atoms_of(payment, amount).ok());
+    hold.owner_id == payment.owner && hold.reference == payment.id && atoms == Some(payment.amount)
+}
+
 /// What a hold means for its payment.
 fn evidence(hold: Option<Hold>, expire_time: Timestamp) -> Result<Evidence, Error> {
     let hold = hold.ok_or_else(|| Error::internal("the ledger answers without a hold"))?;
+    let expire_time = hold.expire_time.as_ref().map_or(expire_time, Timestamp::from_proto);
     match hold.state() {
         State::Held | State::Posted => Ok(Evidence::Authorized { reference: hold.id, expire_time }),
         State::Voided => Ok(Evidence::Refused(ended(Reason::HoldAlreadyVoided, &hold.id))),

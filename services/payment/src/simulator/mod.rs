@@ -73,7 +73,7 @@ impl Simulator {
                 expire_time: *expire_time,
             };
             if !store::insert(unit, &charge).await? {
-                return Ok(store::charge(unit, &payment.id).await?);
+                return store::charge(unit, &payment.id).await;
             }
             let told = evidence(&charge, charge.ready_time);
             callbacks::about_charge(unit, &charge, &told).await?;

@@ -46,6 +46,8 @@ struct Books {
 }
 
 struct Set {
+    /// What was asked for: a repeat has to ask for the same.
+    asked: ledger::CreateHoldRequest,
     owner: String,
     unit: String,
     atoms: i64,
@@ -112,8 +114,9 @@ fn money(atoms: i64, unit: &str) -> Option<Amount> {
 
 fn show(id: &str, hold: &Set) -> Option<Hold> {
     let (amount, posted) = (money(hold.atoms, &hold.unit), money(hold.posted, &hold.unit));
-    let owner_id = hold.owner.clone();
-    Some(Hold { id: id.to_owned(), owner_id, amount, posted, state: hold.state.into(), ..Default::default() })
+    let (owner_id, reference, expire_time) = (hold.owner.clone(), hold.asked.reference.clone(), hold.asked.expire_time);
+    let state = hold.state.into();
+    Some(Hold { id: id.to_owned(), owner_id, amount, posted, state, reference, expire_time, ..Default::default() })
 }
 
 fn refuse(reason: Reason) -> Error {
@@ -150,8 +153,8 @@ impl LedgerService for FakeLedger {
         self.answer(|books| {
             let atoms = cents(&request.amount);
             match books.holds.get(&request.id) {
-                Some(hold) if hold.state == State::Voided => return Err(refuse(Reason::HoldAlreadyVoided)),
-                Some(hold) if hold.atoms != atoms => return Err(refuse(Reason::IdempotencyKeyReused)),
+                Some(hold) if hold.owner.is_empty() => return Err(refuse(Reason::HoldAlreadyVoided)),
+                Some(hold) if hold.asked != request => return Err(refuse(Reason::IdempotencyKeyReused)),
                 Some(hold) => return Ok(ledger::CreateHoldResponse { hold: show(&request.id, hold) }),
                 None => {}
             }
@@ -161,8 +164,8 @@ impl LedgerService for FakeLedger {
                 }
                 *funds -= atoms;
             }
-            let unit = request.amount.unwrap().unit;
-            let hold = Set { owner: request.owner_id, unit, atoms, posted: 0, state: State::Held };
+            let (owner, unit) = (request.owner_id.clone(), request.amount.clone().unwrap().unit);
+            let hold = Set { asked: request.clone(), owner, unit, atoms, posted: 0, state: State::Held };
             let shown = show(&request.id, &hold);
             books.holds.insert(request.id, hold);
             Ok(ledger::CreateHoldResponse { hold: shown })
@@ -228,11 +231,20 @@ impl LedgerService for FakeLedger {
     ) -> Result<Response<ledger::VoidHoldResponse>, Status> {
         let id = request.into_inner().id;
         self.answer(|books| {
-            let never =
-                || Set { owner: String::new(), unit: "USD".to_owned(), atoms: 0, posted: 0, state: State::Voided };
+            let never = || Set {
+                asked: ledger::CreateHoldRequest::default(),
+                owner: String::new(),
+                unit: "USD".to_owned(),
+                atoms: 0,
+                posted: 0,
+                state: State::Voided,
+            };
             let hold = books.holds.entry(id.clone()).or_insert_with(never);
+            if hold.state == State::Posted {
+                return Err(refuse(Reason::HoldAlreadyPosted));
+            }
             if hold.state == State::Held {
-                hold.state = if hold.posted > 0 { State::Posted } else { State::Voided };
+                hold.state = State::Voided;
                 if let Some(funds) = &mut books.funds {
                     *funds += hold.atoms - hold.posted;
                 }

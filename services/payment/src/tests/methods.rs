@@ -1,1 +1,214 @@
+//! Cards: kept without what would let others pay with them.
 
+use std::{
+    io::Write,
+    sync::{Mutex, PoisonError},
+};
+
+use super::*;
+use crate::{
+    provider::{Card, brand, has_check_digit},
+    simulator::cards,
+};
+
+#[tokio::test]
+async fn a_card_is_kept_without_its_number_and_listed_for_its_owner() {
+    for bench in Bench::each().await {
+        let me = id("usr");
+        let first = bench.add_card(&me, GOOD).await.unwrap();
+        assert_eq!((first.brand.as_str(), first.last_four.as_str(), first.expire_year), ("visa", "4242", 2099));
+        bench.clock.advance(Duration::from_millis(5));
+        let second = bench.add_card(&me, "4000000000000002").await.unwrap();
+        assert_eq!(list(&bench, &me).await, [second.clone(), first.clone()]);
+        assert!(list(&bench, &id("usr")).await.is_empty());
+
+        let stolen = api::ProcessPaymentRequest { payment_method_id: first.id.clone(), ..purchase("10.00") };
+        assert_eq!(bench.process(stolen).await.unwrap_err().reason(), "PAYMENT_METHOD_INVALID");
+        let stranger = delete(&bench, &id("usr"), &first.id).await.unwrap_err();
+        assert_eq!(stranger.reason(), "RESOURCE_NOT_FOUND");
+        delete(&bench, &me, &first.id).await.unwrap();
+        assert_eq!(list(&bench, &me).await, [second]);
+        assert_eq!(delete(&bench, &me, &first.id).await.unwrap_err().reason(), "RESOURCE_NOT_FOUND");
+        let gone = api::ProcessPaymentRequest { owner_id: me, payment_method_id: first.id, ..purchase("10.00") };
+        assert_eq!(bench.process(gone).await.unwrap_err().reason(), "PAYMENT_METHOD_INVALID");
+    }
+}
+
+#[tokio::test]
+async fn a_removed_card_is_forgotten_by_its_provider_and_payments_under_way_go_on() {
+    for bench in Bench::each().await {
+        let asked = bench.card(GOOD).await;
+        bench.process(asked.clone()).await.unwrap();
+        let request = api::DeletePaymentMethodRequest { request_id: request_id(), id: asked.payment_method_id.clone() };
+        for _ in 0..2 {
+            let delete = bench.service.delete_payment_method(Request::new(request.clone()));
+            answer(user_call(&asked.owner_id), delete).await.unwrap();
+        }
+        assert_eq!((bench.reconcile().await, bench.reconcile().await), (1, 0));
+        assert_eq!(bench.number("SELECT COUNT(*) FROM simulator_cards WHERE forget_time IS NOT NULL").await, 1);
+        assert_eq!(bench.capture(&asked.id, &shipment(), "", true).await.unwrap().state(), State::Captured);
+    }
+}
+
+#[tokio::test]
+async fn a_slip_an_expired_card_and_a_real_one_are_refused() {
+    for bench in Bench::each().await {
+        let add = async |number: &str, month, year, code: &str| {
+            let request = api::CreatePaymentMethodRequest {
+                number: number.to_owned(),
+                expire_month: month,
+                expire_year: year,
+                security_code: code.to_owned(),
+            };
+            let add = bench.service.create_payment_method(Request::new(request));
+            answer(user_call(&id("usr")), add).await.map(drop)
+        };
+        // The clock stands at January 2027.
+        for (number, month, year, code, reason, why) in [
+            ("4242424242424241", 12, 2099, "737", "INVALID_FIELD", None),
+            ("5555555555554444", 12, 2099, "737", "PAYMENT_METHOD_INVALID", Some("test_cards_only")),
+            (GOOD, 12, 2026, "737", "PAYMENT_METHOD_INVALID", Some("expired_card")),
+            (GOOD, 12, 2099, "7373", "PAYMENT_METHOD_INVALID", Some("incorrect_security_code")),
+        ] {
+            let refused = add(number, month, year, code).await.unwrap_err();
+            assert_eq!((refused.reason(), refused.metadata("decline_code")), (reason, why));
+            assert!(!refused.to_string().contains(number), "{refused}");
+        }
+        add(GOOD, 1, 2027, "737").await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn nobody_keeps_more_cards_than_anybody_needs() {
+    for bench in Bench::each().await {
+        let me = id("usr");
+        for _ in 0..50 {
+            bench.add_card(&me, GOOD).await.unwrap();
+        }
+        let refused = bench.add_card(&me, GOOD).await.unwrap_err();
+        assert_eq!((refused.reason(), refused.metadata("max")), ("LIMIT_EXCEEDED", Some("50")));
+        assert_eq!(list(&bench, &me).await.len(), 50);
+    }
+}
+
+#[derive(Clone, Default)]
+struct Lines(Arc<Mutex<Vec<u8>>>);
+
+impl Write for Lines {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Looks through the whole database file and every line of the log, at the finest level.
+#[tokio::test]
+async fn the_number_and_code_of_a_card_are_nowhere() {
+    const CODE: &str = "918";
+    let bench = Bench::over(Database::sqlite(), settings()).await;
+    let lines = Lines::default();
+    let writer = lines.clone();
+    let log = tracing_subscriber::fmt()
+        .with_max_level(tracing::Level::TRACE)
+        .with_ansi(false)
+        .without_time()
+        .with_writer(move || writer.clone())
+        .finish();
+    let guard = tracing::subscriber::set_default(log);
+    tracing::warn!("the log is heard");
+    for number in cards::numbers().chain(["5555555555554444", "4242424242424241"]) {
+        let me = id("usr");
+        let request = api::CreatePaymentMethodRequest {
+            number: number.to_owned(),
+            expire_month: 12,
+            expire_year: 2099,
+            security_code: CODE.to_owned(),
+        };
+        let added = bench.service.create_payment_method(Request::new(request));
+        let Ok(added) = answer(user_call(&me), added).await else { continue };
+        let payment_method_id = added.payment_method.unwrap().id;
+        let asked = api::ProcessPaymentRequest { owner_id: me, payment_method_id, ..purchase("10.00") };
+        if number != "4000000000001018" {
+            let _ = bench.process(asked.clone()).await;
+            let _ = bench.capture(&asked.id, &shipment(), "", true).await;
+        }
+    }
+    bench.later().await;
+    bench.send_callbacks().await;
+    drop(guard);
+
+    let file = bench.database.url().strip_prefix("sqlite:").unwrap().to_owned();
+    let mut kept = lines.0.lock().unwrap().clone();
+    assert!(contains(&kept, b"the log is heard"));
+    for name in [file.clone(), format!("{file}-wal")] {
+        kept.extend(std::fs::read(name).unwrap_or_default());
+    }
+    // Something that is kept is found, so that the search is one.
+    assert!(contains(&kept, b"simulator") && contains(&kept, b"4242"));
+    for number in cards::numbers() {
+        assert!(!contains(&kept, number.as_bytes()), "{number}");
+        assert!(!contains(&kept, &number.as_bytes()[..12]), "{number}");
+    }
+    for code in [format!("security_code: \"{CODE}\""), format!("\"{CODE}\""), format!("={CODE} ")] {
+        assert!(!contains(&kept, code.as_bytes()), "{code}");
+    }
+}
+
+fn contains(haystack: &[u8], needle: &[u8]) -> bool {
+    haystack.windows(needle.len()).any(|window| window == needle)
+}
+
+#[test]
+fn a_card_does_not_print() {
+    install();
+    let secret = kit::config::Secret::new;
+    let card = Card { number: secret(GOOD), security_code: secret("737"), expire_month: 12, expire_year: 2099 };
+    assert_eq!(format!("{card:?}"), "Card");
+}
+
+#[test]
+fn check_digits_and_brands_are_seen_by_the_number() {
+    for number in cards::numbers().chain(["5555555555554444", "378282246310005", "6011111111111117"]) {
+        assert!(has_check_digit(number), "{number}");
+        // One wrong digit is always seen.
+        let (head, last) = number.split_at(number.len() - 1);
+        let other = (last.parse::<u8>().unwrap() + 1) % 10;
+        assert!(!has_check_digit(&format!("{head}{other}")), "{number}");
+    }
+    for wrong in ["", "424242424242424a", "4242 4242 4242 4242", "é"] {
+        assert!(!has_check_digit(wrong));
+    }
+    let brands = [
+        (GOOD, "visa"),
+        ("5555555555554444", "mastercard"),
+        ("2223003122003222", "mastercard"),
+        ("378282246310005", "amex"),
+        ("9", "unknown"),
+    ];
+    for (number, expected) in brands {
+        assert_eq!(brand(number), expected);
+    }
+}
+
+#[test]
+fn every_test_card_is_written_down_for_its_users() {
+    let page = include_str!("../../../../docs/TEST_CARDS.md");
+    for number in cards::numbers() {
+        assert!(page.contains(number), "docs/TEST_CARDS.md does not name {number}");
+    }
+    assert_eq!(page.matches("| `4").count(), cards::numbers().count());
+}
+
+async fn list(bench: &Bench, owner: &str) -> Vec<api::PaymentMethod> {
+    let list = bench.service.list_payment_methods(Request::new(api::ListPaymentMethodsRequest {}));
+    answer(user_call(owner), list).await.unwrap().payment_methods
+}
+
+async fn delete(bench: &Bench, owner: &str, id: &str) -> Result<(), Error> {
+    let request = api::DeletePaymentMethodRequest { request_id: request_id(), id: id.to_owned() };
+    answer(user_call(owner), bench.service.delete_payment_method(Request::new(request))).await.map(drop)
+}

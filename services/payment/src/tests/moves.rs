@@ -255,7 +255,8 @@ fn every_command_to_a_refund_in_every_state() {
     install();
     let fail = || C::Fail(declined("refund_refused", "No."));
     // Some(state): a move; None: nothing; Err: refused.
-    let table: [(C, [Result<Option<R>, ()>; 4]); 3] = [
+    type Decided = Result<Option<R>, ()>;
+    let table: [(C, [Decided; 4]); 3] = [
         (C::Ask, [Ok(Some(R::Processing)), Ok(None), Err(()), Err(())]),
         (C::Succeed, [Err(()), Ok(Some(R::Succeeded)), Ok(None), Err(())]),
         (fail(), [Ok(Some(R::Failed)), Ok(Some(R::Failed)), Err(()), Ok(None)]),

@@ -72,7 +72,13 @@ async fn a_ledger_that_cannot_be_reached_leaves_nothing_behind_and_the_repeat_pa
             assert_eq!(bench.number("SELECT COUNT(*) FROM payments").await, 0);
         }
         bench.ledger.set(Mood::Well);
-        assert_eq!(bench.process(asked.clone()).await.unwrap().state(), State::Authorized);
+        // The hold that was made expires when it was to expire then.
+        let until = bench.clock.now() + 7 * DAY;
+        bench.clock.advance(Duration::from_secs(60));
+        let payment = bench.process(asked.clone()).await.unwrap();
+        assert_eq!((payment.state(), payment.expire_time), (State::Authorized, Some(until.to_proto())));
+        let other = api::ProcessPaymentRequest { id: asked.id.clone(), ..purchase("10.00") };
+        assert_eq!(bench.process(other).await.unwrap_err().reason(), "IDEMPOTENCY_KEY_REUSED");
         let shipment = shipment();
         bench.ledger.set(Mood::LosingAnswers);
         assert!(bench.capture(&asked.id, &shipment, "", true).await.is_err());
@@ -128,7 +134,7 @@ async fn a_void_lets_go_of_what_was_not_taken() {
         bench.capture(&asked.id, &shipment(), "3.00", false).await.unwrap();
         assert_eq!(bench.void(&asked).await.unwrap().state(), State::Captured);
         assert_eq!(bench.figures(&asked.id).await, ["3.00", "0.00", "0.00"]);
-        assert_eq!(bench.ledger.hold(&asked.id), Some((hold::State::Posted, 1_000, 300)));
+        assert_eq!(bench.ledger.hold(&asked.id), Some((hold::State::Voided, 1_000, 300)));
         bench.assert_sound().await;
     }
 }
