@@ -32,7 +32,7 @@ const TOP: f32 = 64.0;
 /// Below this nothing is written but the foot of the page.
 const BOTTOM: f32 = 780.0;
 /// The right edges of the columns after the title: pieces, price, discount, net, rate, tax.
-const COLUMNS: [f32; 6] = [282.0, 344.0, 400.0, 462.0, 496.0, RIGHT];
+const COLUMNS: [f32; 6] = [284.0, 338.0, 392.0, 450.0, 494.0, RIGHT];
 const TITLE_WIDTH: f32 = 205.0;
 /// How many lines a title may take.
 const TITLE_LINES: usize = 3;
