@@ -2,6 +2,75 @@
 
 use super::*;
 
+/// Faults: what plants one, what heals it, and what is said meanwhile.
+const FAULTS: [(&str, &str, &str); 13] = [
+    (
+        "UPDATE payments SET captured = captured - 100 WHERE state = 'CAPTURED' AND refunded < captured",
+        "UPDATE payments SET captured = captured + 100 WHERE state = 'CAPTURED' AND refunded < captured",
+        "captures that do not sum",
+    ),
+    (
+        "UPDATE captures SET state = 'PROCESSING'",
+        "UPDATE captures SET state = 'SUCCEEDED'",
+        "captures under way that do not sum",
+    ),
+    (
+        "UPDATE payments SET refunded = refunded + 1 WHERE refunded > 0",
+        "UPDATE payments SET refunded = refunded - 1 WHERE refunded > 0",
+        "refunds that do not sum",
+    ),
+    (
+        "UPDATE payments SET state = 'VOIDED' WHERE state = 'CAPTURED'",
+        "UPDATE payments SET state = 'CAPTURED' WHERE state = 'VOIDED' AND captured > 0",
+        "ended without money",
+    ),
+    (
+        "UPDATE simulator_charges SET captured = captured - 100 WHERE captured > 0",
+        "UPDATE simulator_charges SET captured = captured + 100 WHERE captured > 0",
+        "captured something else than its provider says",
+    ),
+    (
+        "UPDATE simulator_charges SET refunded = refunded + 100 WHERE refunded > 0",
+        "UPDATE simulator_charges SET refunded = refunded - 100 WHERE refunded > 0",
+        "refunded something else than its provider says",
+    ),
+    (
+        "UPDATE simulator_charges SET state = 'REQUIRES_ACTION' WHERE state = 'AUTHORIZED'",
+        "UPDATE simulator_charges SET state = 'AUTHORIZED' WHERE state = 'REQUIRES_ACTION'",
+        "its provider says that it is not",
+    ),
+    (
+        "UPDATE simulator_charges SET state = 'AUTHORIZED' WHERE state = 'DECLINED'",
+        "UPDATE simulator_charges SET state = 'DECLINED' WHERE key IN (SELECT id FROM payments WHERE state = 'FAILED')",
+        "nobody wants it",
+    ),
+    (
+        "UPDATE simulator_charges SET key = '_' || key WHERE state = 'AUTHORIZED'",
+        "UPDATE simulator_charges SET key = substr(key, 2) WHERE state = 'AUTHORIZED'",
+        "nobody wants it",
+    ),
+    (
+        "INSERT INTO history VALUES ('pay_0', 9, 'VOIDED', 'AUTHORIZED', 0, '')",
+        "DELETE FROM history WHERE aggregate = 'pay_0'",
+        "INV-6: pay_0 had ended as VOIDED",
+    ),
+    (
+        "INSERT INTO history VALUES ('pay_0', 9, 'AUTHORIZED', 'PROCESSING', 0, '')",
+        "DELETE FROM history WHERE aggregate = 'pay_0'",
+        "INV-7: pay_0 went from AUTHORIZED to PROCESSING",
+    ),
+    (
+        "INSERT INTO history VALUES ('rfd_0', 9, 'SUCCEEDED', 'FAILED', 0, '')",
+        "DELETE FROM history WHERE aggregate = 'rfd_0'",
+        "INV-6: rfd_0 had ended as SUCCEEDED",
+    ),
+    (
+        "INSERT INTO history VALUES ('rfd_0', 9, 'PENDING', 'SUCCEEDED', 0, '')",
+        "DELETE FROM history WHERE aggregate = 'rfd_0'",
+        "INV-7: rfd_0 went from PENDING to SUCCEEDED",
+    ),
+];
+
 /// Payments of every kind, at rest.
 async fn everything(bench: &Bench) {
     let wallet = purchase("10.00");
@@ -17,73 +86,6 @@ async fn everything(bench: &Bench) {
 
 #[tokio::test]
 async fn every_fault_that_is_planted_is_found_and_named() {
-    const FAULTS: [(&str, &str, &str); 13] = [
-        (
-            "UPDATE payments SET captured = captured - 100 WHERE state = 'CAPTURED' AND refunded < captured",
-            "UPDATE payments SET captured = captured + 100 WHERE state = 'CAPTURED' AND refunded < captured",
-            "captures that do not sum",
-        ),
-        (
-            "UPDATE captures SET state = 'PROCESSING'",
-            "UPDATE captures SET state = 'SUCCEEDED'",
-            "captures under way that do not sum",
-        ),
-        (
-            "UPDATE payments SET refunded = refunded + 1 WHERE refunded > 0",
-            "UPDATE payments SET refunded = refunded - 1 WHERE refunded > 0",
-            "refunds that do not sum",
-        ),
-        (
-            "UPDATE payments SET state = 'VOIDED' WHERE state = 'CAPTURED'",
-            "UPDATE payments SET state = 'CAPTURED' WHERE state = 'VOIDED' AND captured > 0",
-            "ended without money",
-        ),
-        (
-            "UPDATE simulator_charges SET captured = captured - 100 WHERE captured > 0",
-            "UPDATE simulator_charges SET captured = captured + 100 WHERE captured > 0",
-            "captured something else than its provider says",
-        ),
-        (
-            "UPDATE simulator_charges SET refunded = refunded + 100 WHERE refunded > 0",
-            "UPDATE simulator_charges SET refunded = refunded - 100 WHERE refunded > 0",
-            "refunded something else than its provider says",
-        ),
-        (
-            "UPDATE simulator_charges SET state = 'REQUIRES_ACTION' WHERE state = 'AUTHORIZED'",
-            "UPDATE simulator_charges SET state = 'AUTHORIZED' WHERE state = 'REQUIRES_ACTION'",
-            "its provider says that it is not",
-        ),
-        (
-            "UPDATE simulator_charges SET state = 'AUTHORIZED' WHERE state = 'DECLINED'",
-            "UPDATE simulator_charges SET state = 'DECLINED' WHERE key IN (SELECT id FROM payments WHERE state = 'FAILED')",
-            "nobody wants it",
-        ),
-        (
-            "UPDATE simulator_charges SET key = '_' || key WHERE state = 'AUTHORIZED'",
-            "UPDATE simulator_charges SET key = substr(key, 2) WHERE state = 'AUTHORIZED'",
-            "nobody wants it",
-        ),
-        (
-            "INSERT INTO history VALUES ('pay_0', 9, 'VOIDED', 'AUTHORIZED', 0, '')",
-            "DELETE FROM history WHERE aggregate = 'pay_0'",
-            "INV-6: pay_0 had ended as VOIDED",
-        ),
-        (
-            "INSERT INTO history VALUES ('pay_0', 9, 'AUTHORIZED', 'PROCESSING', 0, '')",
-            "DELETE FROM history WHERE aggregate = 'pay_0'",
-            "INV-7: pay_0 went from AUTHORIZED to PROCESSING",
-        ),
-        (
-            "INSERT INTO history VALUES ('rfd_0', 9, 'SUCCEEDED', 'FAILED', 0, '')",
-            "DELETE FROM history WHERE aggregate = 'rfd_0'",
-            "INV-6: rfd_0 had ended as SUCCEEDED",
-        ),
-        (
-            "INSERT INTO history VALUES ('rfd_0', 9, 'PENDING', 'SUCCEEDED', 0, '')",
-            "DELETE FROM history WHERE aggregate = 'rfd_0'",
-            "INV-7: rfd_0 went from PENDING to SUCCEEDED",
-        ),
-    ];
     for bench in Bench::each().await {
         everything(&bench).await;
         let verified = bench.verify().await;
