@@ -149,6 +149,28 @@ async fn a_buyer_who_must_confirm_the_payment_sees_where_and_has_longer() {
 }
 
 #[tokio::test]
+async fn a_buyer_who_never_confirms_the_payment_is_rejected_with_that_reason() {
+    for bench in Bench::each_patient().await {
+        let me = user();
+        bench.payment.become_next(payment::State::RequiresAction, "https://bank.test/1");
+        bench.catalog.sell(basket(MUGS));
+        let id = bench.create(&me, items()).await.unwrap().id;
+        eventually(async || bench.saga(&id).await.attempts == 1).await;
+        bench.clock.advance(Duration::from_secs(30 * 60));
+        bench.recover().await;
+        let order = bench.reaches(&me, &id, State::Rejected).await;
+        assert_eq!(order.rejection.unwrap().reason, "PAYMENT_ACTION_REQUIRED");
+        assert!(order.purchase.unwrap().action_url.is_empty());
+        bench.assert_nothing_is_held();
+        let request = Request::new(api::ListOrderChangesRequest { id, after_sequence: 0 });
+        let changes = answer(user_call(&me), bench.service.list_order_changes(request)).await.unwrap().changes;
+        let moves: Vec<_> = changes.iter().map(|change| (change.sequence, change.to_state())).collect();
+        let pending = State::Pending;
+        assert_eq!(moves, [(1, pending), (2, pending), (3, pending), (4, State::Rejected)]);
+    }
+}
+
+#[tokio::test]
 async fn a_fact_of_payment_wakes_the_order_that_waits() {
     use contracts::payment::v1::{Payment, PaymentEvent, PaymentSuccess, payment_event};
     use storage::consumer::Handler;

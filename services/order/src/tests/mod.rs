@@ -6,6 +6,7 @@ mod carts;
 mod crashes;
 mod fakes;
 mod invoices;
+mod migrating;
 mod moves;
 mod orders;
 mod papers;
