@@ -47,7 +47,7 @@ pub struct Options {
     /// How many units may share one commit; PostgreSQL, where a group holds locks, takes at most 16. 1 means that each
     /// commits for itself.
     pub group_limit: usize,
-    /// Connections: of PostgreSQL in all (a quarter writes), of SQLite for readers.
+    /// Connections: of PostgreSQL in all, half of them for writers; of SQLite for readers.
     pub pool: u32,
     /// The longest the closure of a unit or a read may take, and the longest it may stand in line.
     pub time_limit: Duration,

@@ -17,7 +17,7 @@ use crate::fixture::{CounterEvent, MIGRATIONS, add, number, options, value};
 
 /// With so few connections PostgreSQL has one writer, so that units which queue together share a commit.
 fn one_writer() -> Options {
-    Options { pool: 4, ..options() }
+    Options { pool: 2, ..options() }
 }
 
 async fn open(database: &Database, options: Options) -> Db {

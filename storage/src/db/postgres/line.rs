@@ -1,21 +1,20 @@
 //! The line of units that want to write, and the connection that a writer lends to the one whose turn it is.
 //!
-//! Where units want the same rows, writers beside each other only get into each other's way. So whenever one has to wait
-//! for rows in company, all but the first writer pause, for longer and longer while it happens again.
+//! A group holds its locks until it commits, so where units want the same rows, groups get into each other's way. Whenever
+//! a unit has waited for rows in company in vain, groups become half as large; after a while without that they grow again.
 
 use std::{
     collections::VecDeque,
     mem,
-    sync::{Mutex, MutexGuard, PoisonError},
-    time::Duration,
+    sync::{
+        Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicUsize, Ordering::Relaxed},
+    },
 };
 
 use kit::Error;
 use sqlx::postgres::PgConnection;
-use tokio::{
-    sync::{Semaphore, oneshot},
-    time::Instant,
-};
+use tokio::sync::{Semaphore, oneshot};
 
 use super::statement::{Answer, Statement};
 use crate::error::{overloaded, unavailable};
@@ -23,8 +22,8 @@ use crate::error::{overloaded, unavailable};
 /// How many units may stand in line.
 const LONGEST: usize = 4_096;
 
-const SHORTEST_PAUSE: Duration = Duration::from_millis(50);
-const LONGEST_PAUSE: Duration = Duration::from_secs(2);
+/// After so many commits without a collision, groups may have one unit more.
+const CALM: usize = 32;
 
 /// How a caller hears whether its unit was committed.
 pub(super) type Receipt = oneshot::Sender<Result<(), Error>>;
@@ -34,13 +33,11 @@ pub(super) struct Line {
     queue: Mutex<VecDeque<Request>>,
     /// A permit for each request in the queue.
     arrived: Semaphore,
-    pause: Mutex<Pause>,
-}
-
-/// Until when all but one writer stand still, and for how long they did the last time.
-struct Pause {
-    until: Instant,
-    length: Duration,
+    /// How many units a group may have now, and how many at best.
+    group: AtomicUsize,
+    largest: usize,
+    /// Commits since the last collision or growth.
+    calm: AtomicUsize,
 }
 
 /// A unit in the line.
@@ -51,31 +48,33 @@ pub(super) struct Request {
 }
 
 impl Line {
-    pub(super) fn new() -> Self {
-        let pause = Mutex::new(Pause { until: Instant::now(), length: SHORTEST_PAUSE });
-        Self { queue: Mutex::default(), arrived: Semaphore::new(0), pause }
-    }
-
-    /// Two units wanted the same rows.
-    pub(super) fn collided(&self) {
-        let mut pause = self.pause.lock().unwrap_or_else(PoisonError::into_inner);
-        let now = Instant::now();
-        if now < pause.until {
-            return;
+    /// A line for groups of at most `largest` units.
+    pub(super) fn new(largest: usize) -> Self {
+        Self {
+            queue: Mutex::default(),
+            arrived: Semaphore::new(0),
+            group: AtomicUsize::new(largest),
+            largest,
+            calm: AtomicUsize::new(0),
         }
-        let again = now < pause.until + pause.length;
-        pause.length = if again { (pause.length * 2).min(LONGEST_PAUSE) } else { SHORTEST_PAUSE };
-        pause.until = now + pause.length;
     }
 
-    /// Waits until several writers may work.
-    pub(super) async fn calm(&self) {
-        loop {
-            let until = self.pause.lock().unwrap_or_else(PoisonError::into_inner).until;
-            if Instant::now() >= until {
-                return;
-            }
-            tokio::time::sleep_until(until).await;
+    /// How many units a group may have.
+    pub(super) fn group(&self) -> usize {
+        self.group.load(Relaxed)
+    }
+
+    /// A unit waited in vain for rows that another group holds. That two at once may count as one does no harm.
+    pub(super) fn collided(&self) {
+        self.calm.store(0, Relaxed);
+        self.group.store((self.group() / 2).max(1), Relaxed);
+    }
+
+    /// A group was committed.
+    pub(super) fn committed(&self) {
+        if self.calm.fetch_add(1, Relaxed) >= CALM {
+            self.calm.store(0, Relaxed);
+            self.group.store((self.group() + 1).min(self.largest), Relaxed);
         }
     }
 

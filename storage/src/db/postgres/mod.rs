@@ -75,16 +75,13 @@ impl Postgres {
                  TEMPLATE template0 LC_COLLATE 'C.UTF-8' LC_CTYPE 'C.UTF-8'."
             )));
         }
-        // Grouped, a few writers suffice, and few hold locks; alone, each unit waits for its own flush to disk.
-        let writers = if options.group_limit > 1 { pool / 4 } else { pool / 2 }.max(1);
+        let writers = (pool / 2).max(1);
         let readers = Pool::new(pool.saturating_sub(writers).max(1));
         readers.put_all(vec![connection]);
-        let line = Arc::new(Line::new());
-        let limit = options.group_limit.clamp(1, GROUP);
-        for number in 0..writers {
+        let line = Arc::new(Line::new(options.group_limit.clamp(1, GROUP)));
+        for _ in 0..writers {
             let (server, line, shared) = (server.clone(), line.clone(), shared.clone());
-            let writer = Writer { server, line, shared, limit, first: number == 0 };
-            tokio::spawn(writer.work());
+            tokio::spawn(Writer { server, line, shared }.work());
         }
         Ok(Self { server, line, writers: writers as usize, readers, asking: Mutex::new(()) })
     }

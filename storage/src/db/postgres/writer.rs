@@ -34,21 +34,13 @@ pub(super) struct Writer {
     pub(super) server: Arc<Server>,
     pub(super) line: Arc<Line>,
     pub(super) shared: Arc<Shared>,
-    /// How many units may share a commit.
-    pub(super) limit: usize,
-    /// It works though others collide.
-    pub(super) first: bool,
 }
 
 impl Writer {
     /// Writes until the line is closed.
     pub(super) async fn work(self) {
         let mut idle = None;
-        loop {
-            if !self.first {
-                self.line.calm().await;
-            }
-            let Some(first) = self.line.next().await else { return };
+        while let Some(first) = self.line.next().await {
             match self.begin(idle.take()).await {
                 Ok(connection) => idle = self.group(connection, first).await,
                 Err(error) => first.refuse(error),
@@ -92,7 +84,7 @@ impl Writer {
                     Err(error) => return lose(done, &refused(error)),
                 },
             };
-            let full = done.len() >= self.limit || began.elapsed() > OLDEST;
+            let full = done.len() >= self.line.group() || began.elapsed() > OLDEST;
             next = if full { None } else { self.line.next_in_company() };
             if next.is_some()
                 && !joined.is_empty()
@@ -113,6 +105,7 @@ impl Writer {
             return lose(done, &refused(error));
         }
         failpoint::hit_in(self.shared.name, "after-commit");
+        self.line.committed();
         self.shared.committed(done.len());
         for receipt in done {
             // Who left meanwhile finds its reply by its key.
