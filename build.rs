@@ -27,7 +27,8 @@ fn main() -> Result<()> {
     let mut prost = prost_build::Config::new();
     prost.enable_type_names();
     let mut files = compiler.file_descriptor_set();
-    files.file.retain(|file| ["agora.", "google.protobuf"].iter().any(|ours| file.package().starts_with(ours)));
+    let ours = ["agora/", "google/protobuf/", "google/api/httpbody.proto"];
+    files.file.retain(|file| ours.iter().any(|beginning| file.name().starts_with(beginning)));
     tonic_prost_build::configure().include_file("tree.rs").compile_fds_with_config(files, prost)?;
     Ok(())
 }

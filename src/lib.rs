@@ -7,7 +7,7 @@ mod tree {
     include!(concat!(env!("OUT_DIR"), "/tree.rs"));
 }
 
-pub use tree::agora::*;
+pub use tree::{agora::*, google};
 
 /// The encoded `google.protobuf.FileDescriptorSet` of every contract, with comments and all options.
 pub const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/descriptors.bin"));
