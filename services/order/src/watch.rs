@@ -21,8 +21,6 @@ use crate::{Service, order::Order, proto};
 
 /// How often a watcher looks without a hint: other replicas commit unheard.
 const TICK: Duration = Duration::from_secs(1);
-/// The least time between two looks, however many hints there are.
-const PACE: Duration = Duration::from_millis(20);
 /// How many changes one look reads.
 const BATCH: i64 = 100;
 
@@ -86,7 +84,7 @@ pub fn order(
         let end = Instant::now() + service.0.settings.watch_age_max;
         let mut drained = service.0.drained.subscribe();
         // Subscribed before the first look, so that no commit falls between.
-        let mut hints = service.0.db.committed();
+        let mut hints = service.0.db.changed(&order.id);
         let (id, mut after) = (order.id.clone(), after);
         // The history leaves it out, and it never changes.
         let address = order.purchase().and_then(|purchase| purchase.message().shipping_address.clone());
@@ -108,7 +106,6 @@ pub fn order(
             if finished {
                 break;
             }
-            sleep(PACE).await;
             tokio::select! {
                 _ = hints.changed() => {}
                 () = sleep(TICK) => {}

@@ -2,6 +2,7 @@
 
 pub(crate) mod connection;
 pub(crate) mod flush;
+mod followers;
 pub(crate) mod many;
 mod pool;
 mod postgres;
@@ -83,6 +84,7 @@ pub(crate) struct Shared {
     clock: Clock,
     counters: Arc<Counters>,
     commits: watch::Sender<u64>,
+    followers: followers::Followers,
 }
 
 impl Shared {
@@ -142,7 +144,13 @@ impl Db {
     pub(crate) async fn open_with(url: &str, options: Options, schema: Schema) -> Result<Self, Error> {
         let Options { name, group_limit, pool, time_limit, migrations, .. } = options;
         let clock = options.clock.clone();
-        let shared = Arc::new(Shared { name, clock, counters: Arc::default(), commits: watch::Sender::new(0) });
+        let shared = Arc::new(Shared {
+            name,
+            clock,
+            counters: Arc::default(),
+            commits: watch::Sender::new(0),
+            followers: followers::Followers::default(),
+        });
         let engine = if let Some(path) = url.strip_prefix("sqlite:") {
             let path = path.strip_prefix("//").unwrap_or(path);
             Engine::Sqlite(sqlite::Sqlite::open(path, pool, group_limit, shared.clone())?)
@@ -190,11 +198,12 @@ impl Db {
         // An error drops the unit, and so undoes it.
         let reply = result.unwrap_or_else(|_| Err(too_slow())).map_err(outward)?;
         unit.session.alive().map_err(outward)?;
+        let followers = &self.0.shared.followers;
+        let touched = followers.followed(unit.pending.changes.iter().map(|step| step.aggregate.as_str()));
         // Past this limit nobody knows whether it was committed: the stored key answers a repeat.
-        match timeout(COMMIT, save(unit)).await {
-            Ok(saved) => saved.map(|()| reply).map_err(outward),
-            Err(_) => Err(too_slow()),
-        }
+        timeout(COMMIT, save(unit)).await.unwrap_or_else(|_| Err(too_slow())).map_err(outward)?;
+        followers.tell(&touched);
+        Ok(reply)
     }
 
     async fn turn(&self) -> Result<Connection, Error> {
@@ -228,6 +237,12 @@ impl Db {
     /// Changes after every commit of this process. A hint: other processes commit unheard, so followers poll too.
     pub fn committed(&self) -> watch::Receiver<u64> {
         self.0.shared.commits.subscribe()
+    }
+
+    /// Changes after a commit of this process with a step in the history of `aggregate`. A hint, as [`Self::committed`]
+    /// is, and told to nobody else.
+    pub fn changed(&self, aggregate: &str) -> watch::Receiver<()> {
+        self.0.shared.followers.follow(aggregate)
     }
 
     /// What this database has done since it was opened.
