@@ -76,13 +76,30 @@ pub const SERVICES: &[Service] = &[
         start: |parts| start_ledger(parts).boxed(),
     },
     Service {
+        name: "inventory",
+        about: "How many pieces there are, and for whom they are set aside",
+        calls: &[],
+        migrations: inventory::MIGRATIONS,
+        start: |parts| start_inventory(parts).boxed(),
+    },
+    Service {
+        name: "payment",
+        about: "How orders are paid: by wallet and by card",
+        calls: &["ledger", "payment"],
+        migrations: payment::MIGRATIONS,
+        start: |parts| start_payment(parts).boxed(),
+    },
+    Service {
         name: "order",
         about: "What people ask for, and what became of it",
-        calls: &["catalog", "ledger"],
+        calls: &["catalog", "inventory", "payment", "ledger", "order"],
         migrations: order::MIGRATIONS,
         start: |parts| start_order(parts).boxed(),
     },
 ];
+
+/// Below how many pieces a location of the demo is low.
+const LOW_STOCK: i64 = 10;
 
 /// The service with this name.
 pub fn find(name: &str) -> Option<&'static Service> {
@@ -134,6 +151,7 @@ async fn start_catalog(parts: Parts) -> Result<Started, Error> {
         fee_bps: market.fee_bps,
         max_slippage_bps: market.max_slippage_bps,
         quote_lifetime: lifetimes.quote_lifetime,
+        purchase_quote_lifetime: lifetimes.purchase_quote_lifetime,
         ..catalog::Settings::default()
     };
     let service = catalog::Service::new(parts.db, &parts.links, settings).await?;
@@ -154,10 +172,44 @@ async fn start_ledger(parts: Parts) -> Result<Started, Error> {
     Ok(started(service.routes(), |log, draining| service.run(log, draining)))
 }
 
+async fn start_inventory(parts: Parts) -> Result<Started, Error> {
+    let settings = inventory::Settings { secret: parts.platform.key(Purpose::Pages), ..inventory::Settings::default() };
+    let service = inventory::Service::new(parts.db, &parts.links, settings).await?;
+    if parts.platform.demo() {
+        let stock = |variant: catalog::SeededVariant| inventory::SeedStock {
+            variant_id: variant.variant_id,
+            quantity: variant.quantity,
+            low_threshold: LOW_STOCK,
+        };
+        let variants: Vec<_> = catalog::seeded_variants()?.into_iter().map(stock).collect();
+        service.seed(&variants).await?;
+    }
+    Ok(started(service.routes(), |log, draining| service.run(log, draining)))
+}
+
+async fn start_payment(parts: Parts) -> Result<Started, Error> {
+    let settings = payment::Settings {
+        secret: parts.platform.key(Purpose::Pages),
+        webhook_secret: parts.platform.key(Purpose::Webhooks),
+        simulator: parts.platform.card_simulator(),
+        reconcile_after: parts.platform.lifetimes.reconcile_after,
+        ..payment::Settings::default()
+    };
+    let service = payment::Service::new(parts.db, &parts.links, settings).await?;
+    Ok(started(service.routes(), |log, draining| service.run(log, draining)))
+}
+
 async fn start_order(parts: Parts) -> Result<Started, Error> {
+    let lifetimes = &parts.platform.lifetimes;
     let settings = order::Settings {
         secret: parts.platform.key(Purpose::Pages),
-        reconcile_after: parts.platform.lifetimes.reconcile_after,
+        reconcile_after: lifetimes.reconcile_after,
+        carry_out_within: lifetimes.saga_deadline,
+        return_window: lifetimes.return_window,
+        // Whatever a crash interrupted has been taken up by then.
+        settled_after: 2 * lifetimes.reconcile_after,
+        demo_warehouse: parts.platform.demo_warehouse(),
+        ship_delay: lifetimes.ship_delay,
         ..order::Settings::default()
     };
     let service = order::Service::new(parts.db, &parts.links, settings).await?;

@@ -35,9 +35,15 @@ pub struct Platform {
     /// How many units of work may share one commit
     #[arg(long, env = "AGORA_GROUP_LIMIT", default_value_t = 256, value_name = "N")]
     pub group_limit: usize,
-    /// Demo people, and a demo bank that settles withdrawals; on in development unless said otherwise
+    /// Demo people, goods in stock, and a demo bank that settles withdrawals; on in development unless said otherwise
     #[arg(long, env = "AGORA_DEMO", value_name = "BOOL", num_args = 0..=1, default_missing_value = "true")]
     pub demo: Option<bool>,
+    /// A demo warehouse that ships what is confirmed by itself; on with the demo unless said otherwise
+    #[arg(long, env = "AGORA_DEMO_WAREHOUSE", value_name = "BOOL", num_args = 0..=1, default_missing_value = "true")]
+    pub demo_warehouse: Option<bool>,
+    /// A simulator that takes test cards; on with the demo unless said otherwise, and refused in production
+    #[arg(long, env = "AGORA_CARD_SIMULATOR", value_name = "BOOL", num_args = 0..=1, default_missing_value = "true")]
+    pub card_simulator: Option<bool>,
     // How long things last.
     #[command(flatten)]
     #[allow(missing_docs)]
@@ -68,6 +74,18 @@ pub struct Lifetimes {
     /// Quotes
     #[arg(long, env = "AGORA_QUOTE_LIFETIME", default_value = "30s", value_parser = config::duration, value_name = "TIME")]
     pub quote_lifetime: Duration,
+    /// Quotes of purchases
+    #[arg(long, env = "AGORA_PURCHASE_QUOTE_LIFETIME", default_value = "15m", value_parser = config::duration, value_name = "TIME")]
+    pub purchase_quote_lifetime: Duration,
+    /// How long the demo warehouse takes to ship an order
+    #[arg(long, env = "AGORA_SHIP_DELAY", default_value = "3s", value_parser = config::duration, value_name = "TIME")]
+    pub ship_delay: Duration,
+    /// For how long goods can be returned after they were shipped
+    #[arg(long, env = "AGORA_RETURN_WINDOW", default_value = "30d", value_parser = config::duration, value_name = "TIME")]
+    pub return_window: Duration,
+    /// How long a purchase may take to be confirmed or undone before it counts as stuck
+    #[arg(long, env = "AGORA_SAGA_DEADLINE", default_value = "25s", value_parser = config::duration, value_name = "TIME")]
+    pub saga_deadline: Duration,
     /// Certificates of workloads
     #[arg(long, env = "AGORA_CERTIFICATE_LIFETIME", default_value = "24h", value_parser = config::duration, value_name = "TIME")]
     pub certificate_lifetime: Duration,
@@ -169,6 +187,8 @@ pub enum Purpose {
     Quotes,
     /// Seals signing keys, and hides emails in the count of failed logins.
     Keys,
+    /// Signs what the card simulator has to tell.
+    Webhooks,
 }
 
 impl Platform {
@@ -178,6 +198,10 @@ impl Platform {
         problems.secret(self.mode, "--secret (AGORA_SECRET)", &self.secret, DEVELOPMENT_SECRET);
         if self.mode == Mode::Production && self.demo == Some(true) {
             problems.add("--demo (AGORA_DEMO)", "is on in production", "Leave it out, since its passwords are public");
+        }
+        if self.mode == Mode::Production && self.card_simulator == Some(true) {
+            let remedy = "Leave it out, since it takes cards that do not exist";
+            problems.add("--card-simulator (AGORA_CARD_SIMULATOR)", "is on in production", remedy);
         }
         if !self.events.starts_with("sql:") {
             let remedy = "Write it as `sql:sqlite:PATH` or `sql:postgres://…`";
@@ -191,7 +215,9 @@ impl Platform {
             ("--session-lifetime", self.lifetimes.session_lifetime),
             ("--signing-key-lifetime", self.lifetimes.signing_key_lifetime),
             ("--quote-lifetime", self.lifetimes.quote_lifetime),
+            ("--purchase-quote-lifetime", self.lifetimes.purchase_quote_lifetime),
             ("--reconcile-after", self.lifetimes.reconcile_after),
+            ("--saga-deadline", self.lifetimes.saga_deadline),
             ("--tick-interval", self.market.tick_interval),
         ] {
             if time.is_zero() {
@@ -225,6 +251,16 @@ impl Platform {
         self.demo.unwrap_or(self.mode == Mode::Development)
     }
 
+    /// Whether a demo warehouse ships.
+    pub fn demo_warehouse(&self) -> bool {
+        self.demo_warehouse.unwrap_or(self.demo())
+    }
+
+    /// Whether test cards are taken.
+    pub fn card_simulator(&self) -> bool {
+        self.card_simulator.unwrap_or(self.demo())
+    }
+
     /// The database of a service.
     pub fn database_of(&self, name: &str) -> String {
         self.database.replace("{data}", &self.data_dir.to_string_lossy()).replace("{name}", name)
@@ -243,6 +279,7 @@ impl Platform {
                 Purpose::Pages => "pages",
                 Purpose::Quotes => "quotes",
                 Purpose::Keys => "keys",
+                Purpose::Webhooks => "webhooks",
             },
         )
     }
