@@ -18,29 +18,36 @@ use crate::{
 const DEATH_LIMIT: Duration = Duration::from_secs(30);
 
 /// A platform on a folder that is kept, and the file that arms its failpoints.
-struct Mortal {
+pub struct Mortal {
     folder: tempfile::TempDir,
+    settings: Vec<(&'static str, &'static str)>,
     platform: Platform,
 }
 
 impl Mortal {
     fn start() -> Result<Self> {
+        Self::start_with(&[])
+    }
+
+    /// Starts it with more settings, which it keeps over its deaths.
+    pub fn start_with(settings: &[(&'static str, &'static str)]) -> Result<Self> {
         let folder = tempfile::tempdir()?;
-        let platform = Self::up(folder.path())?;
-        Ok(Self { folder, platform })
+        let platform = Self::up(folder.path(), settings)?;
+        Ok(Self { folder, settings: settings.to_vec(), platform })
     }
 
-    fn up(folder: &Path) -> Result<Platform> {
+    fn up(folder: &Path, settings: &[(&str, &str)]) -> Result<Platform> {
         let armed = format!("@{}", folder.join("armed").display());
-        Platform::one_process(&folder.join("data"), &[], &[("AGORA_FAILPOINT", &armed)])
+        let settings = [&[("AGORA_FAILPOINT", armed.as_str())], settings].concat();
+        Platform::one_process(&folder.join("data"), &[], &settings)
     }
 
-    fn client(&self) -> Result<Client> {
+    pub fn client(&self) -> Result<Client> {
         self.platform.client(Protocol::Grpc)
     }
 
     /// Does `work` while the process is told to die at `point`, waits for its death, and starts it again.
-    async fn die_at<T>(&mut self, point: &str, work: impl Future<Output = T> + Send + 'static) -> Result<()>
+    pub async fn die_at<T>(&mut self, point: &str, work: impl Future<Output = T> + Send + 'static) -> Result<()>
     where
         T: Send + 'static,
     {
@@ -52,7 +59,7 @@ impl Mortal {
         work.abort();
         std::fs::remove_file(&armed)?;
         assert_eq!(std::os::unix::process::ExitStatusExt::signal(&status), Some(9), "{point}: {status}");
-        self.platform = Self::up(self.folder.path())?;
+        self.platform = Self::up(self.folder.path(), &self.settings)?;
         Ok(())
     }
 
@@ -166,18 +173,30 @@ async fn a_platform_that_is_asked_to_end_finishes_what_is_under_way() -> Result<
         })
         .collect();
     let first = futures::future::select_all(trades).await;
-    first.0??;
+    let mut answered = vec![first.0??["order"]["id"].clone()];
     let process = platform.process_id().to_string();
     assert!(std::process::Command::new("kill").args(["-TERM", &process]).status()?.success());
     let status = tokio::task::block_in_place(|| platform.processes()[0].wait(DEATH_LIMIT))?;
     assert!(status.success(), "{status}");
     for trade in first.2 {
-        // What was accepted is answered; what came too late finds no one.
+        // What was accepted is answered; what came too late finds no one, and is not there afterwards.
         match trade.await {
-            Ok(Ok(order)) => assert_eq!(order["order"]["state"], "STATE_FULFILLED"),
+            Ok(Ok(order)) => {
+                assert_eq!(order["order"]["state"], "STATE_FULFILLED");
+                answered.push(order["order"]["id"].clone());
+            }
             Ok(Err(refusal)) => assert_eq!(refusal.code, tonic::Code::Unavailable, "{refusal}"),
-            Err(_) => {}
+            Err(late) => assert!(late.is_panic(), "the connection was closed: {late}"),
         }
     }
+    let platform = Platform::one_process(&folder.path().join("data"), &[], &[])?;
+    let person = person.on(&platform.client(Protocol::Rest)?);
+    let listed = person.call("order.v1.OrderService/ListOrders", json!({"pageSize": 200})).await?;
+    let mut kept: Vec<&Value> = listed["orders"].as_array().unwrap().iter().map(|order| &order["id"]).collect();
+    let mut answered: Vec<&Value> = answered.iter().collect();
+    for ids in [&mut kept, &mut answered] {
+        ids.sort_unstable_by_key(|id| id.to_string());
+    }
+    assert_eq!(kept, answered, "what was answered is kept, and nothing was begun that was not");
     Ok(())
 }

@@ -24,7 +24,7 @@ async fn looking_around(client: &Client) -> Result<()> {
     let mut page_token = String::new();
     loop {
         let request = json!({"pageSize": 40, "pageToken": page_token});
-        let page = client.call("catalog.v1.ProductService/ListProducts", request).await?;
+        let page = client.call("catalog.v1.AssetService/ListAssets", request).await?;
         units.extend(page["products"].as_array().unwrap().iter().map(|product| text(&product["unit"]).to_owned()));
         page_token = text(&page["nextPageToken"]).to_owned();
         if page_token.is_empty() {

@@ -93,6 +93,7 @@ fn common() -> Vec<(&'static str, String)> {
         ("AGORA_RATE_LIMITS", "false".into()),
         ("AGORA_SETTLE_DELAY", "100ms".into()),
         ("AGORA_RECONCILE_AFTER", "500ms".into()),
+        ("AGORA_DEMO_WAREHOUSE", "false".into()),
         ("AGORA_LOG", std::env::var("AGORA_LOG").unwrap_or_else(|_| "error".into())),
     ]
 }

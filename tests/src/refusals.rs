@@ -26,7 +26,7 @@ pub async fn all(client: &Client) -> Result<()> {
 }
 
 /// Checks a refusal against the contract: the reason's own code and status, and a sentence with these words.
-fn refused(client: &Client, answer: Answer, reason: &str, words: &str) -> Refused {
+pub fn refused(client: &Client, answer: Answer, reason: &str, words: &str) -> Refused {
     let refusal = answer.err().unwrap_or_else(|| panic!("{reason}: the call went through"));
     assert_eq!(refusal.reason, reason, "{refusal}");
     let meaning = client.contract().reason_named(reason).unwrap_or_else(|| panic!("the contract has no {reason}"));

@@ -38,7 +38,7 @@ async fn one_effect(platform: &Platform) -> Result<()> {
 }
 
 /// Sends a request fifty times at once. Everyone gets the one reply, or is told that it is under way.
-async fn once(person: &Person, rpc: &str, request: &Value) -> Result<Value> {
+pub async fn once(person: &Person, rpc: &str, request: &Value) -> Result<Value> {
     let answers = join_all((0..50).map(|_| person.call(rpc, request.clone()))).await;
     let mut replies = Vec::new();
     for answer in answers {

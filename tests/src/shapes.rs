@@ -6,7 +6,7 @@ use crate::{
     client::Protocol,
     journeys,
     platform::{Platform, Shape},
-    refusals,
+    purchase_refusals, purchases, refusals,
 };
 
 async fn everything_holds(shape: Shape) -> Result<()> {
@@ -15,6 +15,8 @@ async fn everything_holds(shape: Shape) -> Result<()> {
         let client = platform.client(protocol)?;
         journeys::all(&client).await?;
         refusals::all(&client).await?;
+        purchases::all(&client).await?;
+        purchase_refusals::all(&client).await?;
     }
     Ok(())
 }
