@@ -34,9 +34,9 @@ check: tools ## formatting, lints and contracts, without running anything
 	scripts/breaking.sh
 	cargo clippy --workspace --all-targets $(TEST_FEATURES) -- -D warnings
 
-bench: ## measure: trades per second, statements and CPU per trade
+bench: ## measure: trades and purchases per second, statements and CPU for each
 	cargo build --workspace --profile perf
-	target/perf/trades $(ARGS)
+	target/perf/bench $(ARGS)
 
 fmt: tools ## format Rust and proto
 	cargo fmt --all
