@@ -42,6 +42,7 @@ pub struct Host {
     keyring: Keyring,
     tasks: JoinSet<()>,
     databases: Vec<Db>,
+    log: Option<Log>,
 }
 
 impl Host {
@@ -66,7 +67,7 @@ impl Host {
         let verifier = Verifier::new(keyring.clone(), clock.clone(), ISSUER, ISSUER);
         let (drain, _) = Drain::new();
         let (tasks, databases) = (JoinSet::new(), Vec::new());
-        Ok(Self { platform, clock, contract, verifier, drain, keyring, tasks, databases })
+        Ok(Self { platform, clock, contract, verifier, drain, keyring, tasks, databases, log: None })
     }
 
     /// Sees the end of this process.
@@ -98,6 +99,16 @@ impl Host {
         Db::open(&url, options).await.map_err(sentence)
     }
 
+    /// The log of facts, opened once for every service of this process.
+    async fn log(&mut self) -> Result<Log> {
+        if let Some(log) = &self.log {
+            return Ok(log.clone());
+        }
+        let log = Log::open(&self.platform.events_url(), self.clock.clone()).await.map_err(sentence)?;
+        metrics::show(log.db().clone());
+        Ok(self.log.insert(log).clone())
+    }
+
     /// Starts a service whose calls leave by `way_out`, with its relay and its background work.
     ///
     /// # Errors
@@ -106,7 +117,7 @@ impl Host {
         let db = self.open(service).await?;
         metrics::show(db.clone());
         self.databases.push(db.clone());
-        let log = Log::open(&self.platform.events_url(), self.clock.clone()).await.map_err(sentence)?;
+        let log = self.log().await?;
         let links = service.calls.iter().fold(Links::new(), |links, callee| links.add(callee, way_out.clone()));
         let parts = Parts { db: db.clone(), links, platform: self.platform.clone(), clock: self.clock.clone() };
         let started = (service.start)(parts).await.map_err(sentence)?;

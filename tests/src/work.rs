@@ -122,6 +122,9 @@ async fn work(platform: &Platform) -> Result<Cost> {
             .filter_map(|line| line.rsplit_once(' ')?.1.parse::<f64>().ok())
             .sum()
     };
+    if std::env::var_os("AGORA_WORK").is_some() {
+        page.lines().filter(|line| line.starts_with("storage_")).for_each(|line| eprintln!("{line}"));
+    }
     let cost = Cost { statements: sum("statements"), commits: sum("commits") };
     ensure!(cost.commits > 0.0, "the metrics show no commits: {page}");
     Ok(cost)

@@ -61,17 +61,26 @@ impl Connection {
         }
     }
 
-    /// Runs a statement for each row of parameters. Says how many rows were touched.
+    /// Runs a statement over rows of parameters, in few pieces. Says how many rows were touched.
     pub(crate) async fn execute_each(&mut self, each: Each, rows: Vec<Vec<Bind>>) -> Result<u64, Error> {
         if let Way::PostgresTurn(turn) = &mut self.way {
             self.counters.statement();
             return turn.execute_columns(each.all, postgres::columns(rows)?).await;
         }
         let mut touched = 0;
-        for row in rows {
-            touched += self.execute(each.one, &row).await?;
+        for (sql, binds) in each.rows.pieces(rows) {
+            touched += self.execute_piece(&sql, &binds)?;
         }
         Ok(touched)
+    }
+
+    /// A part of a statement over many rows, on SQLite.
+    fn execute_piece(&self, sql: &str, binds: &[Bind]) -> Result<u64, Error> {
+        self.counters.statement();
+        match &self.way {
+            Way::SqliteTurn(turn) => turn.execute(sql, binds),
+            _ => Err(Error::internal("only a unit on SQLite writes in pieces")),
+        }
     }
 
     /// Statements of ours without parameters: migrations and savepoints. Not counted.
@@ -92,7 +101,7 @@ impl Connection {
         }
     }
 
-    /// Writes what a unit has buffered: a cached INSERT a row on SQLite, one statement for all on PostgreSQL.
+    /// Writes what a unit has buffered: a few cached statements on SQLite, one for all on PostgreSQL.
     pub(super) async fn flush(&mut self, pending: Pending) -> Result<(), Error> {
         if pending.is_empty() {
             return Ok(());
@@ -105,8 +114,8 @@ impl Connection {
             }
             return turn.execute_columns(flush::ALL, pending.columns()).await.map(|_| ());
         }
-        for (sql, binds) in pending.into_statements() {
-            self.execute(sql, &binds).await?;
+        for (sql, binds) in pending.into_pieces() {
+            self.execute_piece(&sql, &binds)?;
         }
         Ok(())
     }

@@ -1,17 +1,17 @@
 //! The rows that a unit buffers until its end, and their two ways into the database.
 
+use std::borrow::Cow;
+
 use kit::Timestamp;
 
-use super::postgres::Columns;
+use super::{many::Rows, postgres::Columns};
 use crate::{
     idempotency::{Key, State},
     value::Bind,
 };
 
-const HISTORY: &str = "INSERT INTO history (aggregate, sequence, from_state, to_state, time, detail)
-    VALUES ($1, $2, $3, $4, $5, $6)";
-const OUTBOX: &str = "INSERT INTO outbox (id, topic, type, aggregate, sequence, time, trace, payload)
-    VALUES ($1, $2, $3, $4, $5, $6, $7, $8)";
+const HISTORY: Rows = Rows("INSERT INTO history (aggregate, sequence, from_state, to_state, time, detail) VALUES", "");
+const OUTBOX: Rows = Rows("INSERT INTO outbox (id, topic, type, aggregate, sequence, time, trace, payload) VALUES", "");
 const REPLY: &str = "UPDATE idempotency_keys SET state = $4, reply = $5
     WHERE principal = $1 AND method = $2 AND request_id = $3";
 
@@ -78,12 +78,12 @@ impl Pending {
         self.replies.truncate(replies);
     }
 
-    /// A statement a row, with its parameters.
-    pub(super) fn into_statements(self) -> impl Iterator<Item = (&'static str, Vec<Bind>)> {
-        let changes = self.changes.into_iter().map(|step| (HISTORY, step.binds()));
-        let facts = self.facts.into_iter().map(|fact| (OUTBOX, fact.binds()));
-        let replies = self.replies.into_iter().map(|reply| (REPLY, reply.binds()));
-        changes.chain(facts).chain(replies)
+    /// Few statements, with their parameters.
+    pub(super) fn into_pieces(self) -> impl Iterator<Item = (Cow<'static, str>, Vec<Bind>)> {
+        let changes = HISTORY.pieces(self.changes.into_iter().map(Step::binds).collect());
+        let facts = OUTBOX.pieces(self.facts.into_iter().map(Outgoing::binds).collect());
+        let replies = self.replies.into_iter().map(|reply| (REPLY.into(), reply.binds()));
+        changes.into_iter().chain(facts).map(|(sql, binds)| (sql.into(), binds)).chain(replies)
     }
 
     /// Whether there are so few rows that a statement of their own shape is worth preparing.
@@ -94,7 +94,7 @@ impl Pending {
     /// All rows in one statement, with its parameters. PostgreSQL plans and runs this faster than [`ALL`].
     pub(super) fn into_one(self) -> (String, Vec<Bind>) {
         let (mut sql, mut binds) = (String::new(), Vec::new());
-        let mut statements = self.into_statements().enumerate().peekable();
+        let mut statements = self.into_pieces().enumerate().peekable();
         while let Some((index, (statement, mut values))) = statements.next() {
             let last = statements.peek().is_none();
             if !last {
@@ -103,7 +103,7 @@ impl Pending {
             } else if index > 0 {
                 sql.push(' ');
             }
-            push_renumbered(&mut sql, statement, binds.len());
+            push_renumbered(&mut sql, &statement, binds.len());
             if !last {
                 sql.push(')');
             }

@@ -141,14 +141,18 @@ async fn a_reader_never_sees_half_a_unit_and_always_sees_what_was_answered() {
         let writers = (0..8).map(|_| {
             let db = db.clone();
             tokio::spawn(async move {
-                for _ in 0..25 {
-                    db.write(async |unit| {
+                let mut done = 0;
+                while done < 25 {
+                    let written = db.write(async |unit| {
                         add(unit, "left", 1).await?;
                         tokio::task::yield_now().await;
                         add(unit, "right", 1).await
-                    })
-                    .await
-                    .unwrap();
+                    });
+                    match written.await {
+                        Ok(_) => done += 1,
+                        // Eight writers want the same two rows: on a busy machine some wait too long.
+                        Err(error) => assert_eq!(error.reason(), "LOCK_CONFLICT", "{error}"),
+                    }
                 }
             })
         });
