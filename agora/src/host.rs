@@ -121,6 +121,7 @@ impl Host {
         let links = service.calls.iter().fold(Links::new(), |links, callee| links.add(callee, way_out.clone()));
         let parts = Parts { db: db.clone(), links, platform: self.platform.clone(), clock: self.clock.clone() };
         let started = (service.start)(parts).await.map_err(sentence)?;
+        self.spawn(metrics::follow_backlog(db.clone(), self.draining()));
         self.spawn(storage::idempotency::keep_swept(db.clone(), KEYS_KEPT, self.draining()));
         self.spawn(storage::relay::run(db, log.clone(), self.draining()));
         self.spawn((started.run)(log, self.draining()));

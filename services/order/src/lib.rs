@@ -2,6 +2,7 @@
 //! out by one transaction of the ledger, and ends fulfilled or rejected. An order for goods is noted, has goods set aside
 //! and money secured, is confirmed, and shipped and charged parcel by parcel; or all of that is undone.
 
+mod alarm;
 mod cart;
 mod cart_handler;
 mod cart_store;
@@ -186,6 +187,6 @@ impl Service {
                 warehouse::run(self, draining).await;
             }
         };
-        tokio::join!(runner::reconcile(self, draining), ship, end_streams);
+        tokio::join!(runner::reconcile(self, draining), alarm::run(self, draining), ship, end_streams);
     }
 }
