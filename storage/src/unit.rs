@@ -92,10 +92,10 @@ impl Unit {
     }
 
     /// Runs `work` so that its failure undoes only itself: neither the rows it wrote nor those it buffered remain.
-    pub(crate) async fn attempt<R>(
-        &mut self,
-        work: impl AsyncFnOnce(&mut Unit) -> Result<R, Error>,
-    ) -> Result<R, Error> {
+    ///
+    /// # Errors
+    /// What `work` refuses.
+    pub async fn attempt<R>(&mut self, work: impl AsyncFnOnce(&mut Unit) -> Result<R, Error>) -> Result<R, Error> {
         self.batch("SAVEPOINT attempt").await?;
         let before = self.pending.mark();
         let result = work(self).await.and_then(|reply| self.session.alive().map(|()| reply));

@@ -198,11 +198,10 @@ impl Db {
         // An error drops the unit, and so undoes it.
         let reply = result.unwrap_or_else(|_| Err(too_slow())).map_err(outward)?;
         unit.session.alive().map_err(outward)?;
-        let followers = &self.0.shared.followers;
-        let touched = followers.followed(unit.pending.changes.iter().map(|step| step.aggregate.as_str()));
+        let touched: Vec<String> = unit.pending.changes.iter().map(|step| step.aggregate.clone()).collect();
         // Past this limit nobody knows whether it was committed: the stored key answers a repeat.
         timeout(COMMIT, save(unit)).await.unwrap_or_else(|_| Err(too_slow())).map_err(outward)?;
-        followers.tell(&touched);
+        self.0.shared.followers.tell(&touched);
         Ok(reply)
     }
 

@@ -302,6 +302,31 @@ async fn a_unit_that_waited_is_told_to_repeat_if_what_it_saw_has_changed() {
     assert_eq!(value(&db, "held").await, 5);
 }
 
+#[tokio::test]
+async fn a_unit_that_cannot_be_repeated_saves_nothing_even_if_it_goes_on() {
+    let Some(database) = Database::postgres().await else { return };
+    let (db, other) = (open(&database, one_writer()).await, open(&database, one_writer()).await);
+    let (release, holder) = hold(&database, 5).await;
+    let goes_on = db.write(async |unit: &mut Unit| {
+        let look = async |unit: &mut Unit| {
+            add(unit, "first", 1).await?;
+            let sql = "SELECT CAST(COUNT(*) AS BIGINT) FROM counters WHERE id = $1";
+            unit.row(sql, &["seen".into()]).await?.map_or(Ok(-1), |row| row.int(0))
+        };
+        assert_eq!(unit.attempt(look).await?, 0);
+        tokio::spawn(async move { good(&other, "seen").await }).await.unwrap()?;
+        // What the first attempt saw has changed, so the unit is not what it was; that this attempt fails is forgiven.
+        assert!(unit.attempt(async |unit: &mut Unit| add(unit, "held", 100).await).await.is_err());
+        add(unit, "after", 1).await
+    });
+    let results = together(vec![good(&db, "a"), goes_on.boxed()]).await;
+    assert_eq!(*results[0].as_ref().unwrap(), 1);
+    assert_eq!(results[1].as_ref().unwrap_err().reason(), "SERIALIZATION_FAILURE");
+    release.send(()).unwrap();
+    assert_eq!(holder.await.unwrap(), 5);
+    assert_eq!((value(&db, "first").await, value(&db, "after").await), (0, 0));
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_lock_that_others_keep_is_a_conflict_and_a_caller_who_leaves_meanwhile_harms_nobody() {
     let Some(database) = Database::postgres().await else { return };

@@ -37,12 +37,14 @@ pub(in crate::db) struct Turn {
     journal: Vec<(Statement, u64)>,
     /// A statement has failed, and the closure knows it: it can no longer be run again behind its back.
     failed: bool,
+    /// The unit could not be brought back to where it was: whatever it still asks for, nothing of it will be saved.
+    lost: bool,
     deadlocks: u32,
 }
 
 impl Turn {
     pub(super) fn new(line: Arc<Line>, lent: Lent) -> Self {
-        Self { line, lent, journal: Vec::new(), failed: false, deadlocks: 0 }
+        Self { line, lent, journal: Vec::new(), failed: false, lost: false, deadlocks: 0 }
     }
 
     pub(in crate::db) async fn query(&mut self, sql: Cow<'static, str>, binds: &[Bind]) -> Result<Vec<Row>, Error> {
@@ -69,11 +71,17 @@ impl Turn {
 
     /// Ends the unit well. The answer comes when the group is on disk.
     pub(in crate::db) fn end(mut self) -> Result<oneshot::Receiver<Result<(), Error>>, Error> {
+        if self.lost {
+            return Err(conflict());
+        }
         let (receipt, answer) = oneshot::channel();
         self.lent.save(receipt).map(|()| answer)
     }
 
     async fn run(&mut self, statement: Statement) -> Result<Answer, Error> {
+        if self.lost {
+            return Err(conflict());
+        }
         let mut result = self.lent.run(&statement).await;
         while let Err(error) = &result
             && self.may_run_again(error)
@@ -84,11 +92,22 @@ impl Turn {
                 tokio::time::sleep(PAUSE.mul_f64(chance())).await;
             }
             self.lent = self.line.join_first().await?;
+            // Until the journal is repeated, the transaction holds a part of the unit at the most.
+            self.lost = true;
             result = match self.repeat().await {
-                Ok(true) => self.lent.run(&statement).await,
-                Ok(false) => return Err(conflict()),
+                Ok(true) => {
+                    self.lost = false;
+                    self.lent.run(&statement).await
+                }
+                Ok(false) => {
+                    self.lent.undo();
+                    return Err(conflict());
+                }
                 Err(error) => Err(error),
             };
+        }
+        if self.lost {
+            self.lent.undo();
         }
         match result {
             Ok(answer) => {
