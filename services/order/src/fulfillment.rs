@@ -11,7 +11,7 @@ use tonic::{Request, Response, Status};
 use crate::{
     Service,
     order::{Command, Order},
-    returns,
+    proto, returns,
     runner::{self, Pass, Task},
     shipment, store,
 };
@@ -194,10 +194,11 @@ impl Service {
         // What is given back depends on how many pieces came back before these.
         let (_, _, amount) = purchase.take_back(&before.lines)?;
         let content = Return { amount: Some(amount), ..moved };
-        let open = returns::Open { content: content.clone(), restock: request.restock, request_key };
+        let open = returns::Open { content, restock: request.restock, request_key };
         let deadline = unit.now() + self.0.settings.stuck_after;
         let command = Command::Receive { return_id: before.id.clone(), lines: before.lines.clone(), deadline };
-        let told = Event::ReturnReceived(api::ReturnReceived { r#return: Some(content) });
+        let received = Some(proto::return_without_words(&open.content));
+        let told = Event::ReturnReceived(api::ReturnReceived { r#return: received });
         let after = self.change(unit, &order, command, vec![told]).await?;
         if !returns::save(unit, &before, &open).await? {
             return Err(changed("return"));

@@ -30,13 +30,19 @@ pub fn order(order: &Order) -> api::Order {
     }
 }
 
-/// The order as facts and its history have it: without personal data.
+/// The order as facts and its history have it: without personal data, and without what lets others confirm the payment.
 pub fn order_without_address(about: &Order) -> api::Order {
     let mut order = order(about);
     if let Some(purchase) = &mut order.purchase {
         purchase.shipping_address = None;
+        purchase.action_url = String::new();
     }
     order
+}
+
+/// The return as facts have it: without the words that people wrote.
+pub fn return_without_words(content: &api::Return) -> api::Return {
+    api::Return { note: String::new(), rejection: String::new(), ..content.clone() }
 }
 
 /// A state.

@@ -11,7 +11,7 @@ use contracts::{
     r#type::v1::Reason,
 };
 use futures::stream::{BoxStream, StreamExt};
-use kit::Error;
+use kit::{Error, Scope};
 use prost::Message;
 use storage::{Session, StoredChange};
 use tokio::time::{Instant, sleep, sleep_until};
@@ -97,8 +97,10 @@ pub fn order(
             for change in changes(&service, &id, after).await? {
                 after = change.sequence;
                 let mut order = api::Order::decode(change.detail.as_slice()).map_err(Error::internal)?;
+                let action_url = action_url(&service, &order).await?;
                 if let Some(purchase) = &mut order.purchase {
                     purchase.shipping_address.clone_from(&address);
+                    purchase.action_url = action_url;
                 }
                 finished = proto::is_final(&order);
                 yield WatchOrderResponse { sequence: after, order: Some(order) };
@@ -115,6 +117,15 @@ pub fn order(
         }
     };
     stream.boxed()
+}
+
+/// Where the buyer confirms the payment. The history leaves it out, so the order is asked, unless it waits no more.
+async fn action_url(service: &Service, change: &api::Order) -> Result<String, Error> {
+    if change.state() != api::order::State::Pending || change.purchase.is_none() {
+        return Ok(String::new());
+    }
+    let order = service.load(&Scope::All, &change.id).await?;
+    Ok(order.purchase().map(|purchase| purchase.message().action_url.clone()).unwrap_or_default())
 }
 
 async fn changes(service: &Service, id: &str, after: i64) -> Result<Vec<StoredChange>, Error> {

@@ -181,6 +181,17 @@ impl Bench {
         orders.iter().map(api::Order::state).collect()
     }
 
+    /// How many facts and changes are written, and how many of them have a word in them.
+    async fn written(&self, word: &str) -> (usize, usize) {
+        const WRITTEN: &str = "SELECT payload FROM outbox UNION ALL SELECT detail FROM history";
+        let rows = self.db.read(async |session: &mut storage::Session| session.rows(WRITTEN, &[]).await).await.unwrap();
+        let has = |row: &&storage::Row| {
+            let bytes = row.bytes(0).unwrap();
+            bytes.windows(word.len()).any(|part| part == word.as_bytes())
+        };
+        (rows.len(), rows.iter().filter(has).count())
+    }
+
     /// What is told to whoever follows, per order.
     async fn facts(&self) -> Vec<(i64, String)> {
         const FACTS: &str = "SELECT sequence, payload FROM outbox ORDER BY aggregate, sequence";

@@ -51,6 +51,7 @@ async fn goods_that_come_back_go_into_stock_and_their_money_goes_back_without_sh
         assert_eq!(purchase.refunded, amount("30.01", "USD"));
         let told: Vec<_> = bench.facts().await.into_iter().map(|(_, name)| name).collect();
         assert_eq!(told[3..], ["ReturnReceived", "OrderUpdated", "ReturnReceived", "OrderUpdated"]);
+        assert_eq!(bench.written("Broken").await.1, 0, "what people write is in no fact");
         let request = Request::new(api::ListReturnsRequest { order_id: id });
         assert_eq!(answer(user_call(&me), bench.service.list_returns(request)).await.unwrap().returns.len(), 2);
         let request = Request::new(api::GetReturnRequest { id: refunded.id.clone() });
