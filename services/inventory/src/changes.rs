@@ -46,12 +46,14 @@ pub async fn create_location(unit: &mut Unit, name: &str, rank: i32) -> Result<L
 pub async fn update_location(unit: &mut Unit, request: api::UpdateLocationRequest) -> Result<Location, Error> {
     let mut location = find_location(unit, &request.id).await?;
     location.expect(&request.etag)?;
-    if store::stock::location_of_name(unit, &request.name).await?.is_some_and(|other| other.id != location.id) {
-        return Err(taken(&request.name));
+    if let Some(name) = request.name {
+        if store::stock::location_of_name(unit, &name).await?.is_some_and(|other| other.id != location.id) {
+            return Err(taken(&name));
+        }
+        location.name = name;
     }
-    location.name = request.name;
-    location.rank = request.rank.into();
-    location.active = request.active;
+    location.rank = request.rank.map_or(location.rank, Into::into);
+    location.active = request.active.unwrap_or(location.active);
     location.version += 1;
     store::stock::save_location(unit, &location).await?;
     Ok(location)
@@ -90,8 +92,8 @@ pub async fn update_item(unit: &mut Unit, request: &api::UpdateStockItemRequest)
     let before = lock_item(unit, &request.id).await?;
     before.expect(&request.etag)?;
     let mut after = before.clone();
-    after.safety_stock = request.safety_stock;
-    after.low_threshold = request.low_threshold;
+    after.safety_stock = request.safety_stock.unwrap_or(before.safety_stock);
+    after.low_threshold = request.low_threshold.unwrap_or(before.low_threshold);
     after.touch(unit.now());
     let told = stockroom::low(&before, &mut after).into_iter().collect();
     save(unit, &[&after], &[], told).await?;

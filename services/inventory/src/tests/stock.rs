@@ -9,8 +9,8 @@ async fn update_item(bench: &Bench, item: &api::StockItem, safety: i64, low: i64
     let request = api::UpdateStockItemRequest {
         request_id: request_id(),
         id: item.id.clone(),
-        safety_stock: safety,
-        low_threshold: low,
+        safety_stock: Some(safety),
+        low_threshold: Some(low),
         etag: item.etag.clone(),
     };
     Ok(answer(bench.service.update_stock_item(Request::new(request))).await?.stock_item.unwrap())
@@ -74,9 +74,9 @@ async fn a_repeat_under_the_same_request_id_gets_the_same_reply_and_changes_noth
         let update = api::UpdateLocationRequest {
             request_id: request_id(),
             id: memphis.id.clone(),
-            name: "Memphis TN".to_owned(),
-            rank: 2,
-            active: true,
+            name: Some("Memphis TN".to_owned()),
+            rank: Some(2),
+            active: None,
             etag: memphis.etag,
         };
         let update = async || answer(bench.service.update_location(Request::new(update.clone()))).await.unwrap();
@@ -96,8 +96,8 @@ async fn a_repeat_under_the_same_request_id_gets_the_same_reply_and_changes_noth
         let care = api::UpdateStockItemRequest {
             request_id: request_id(),
             id: item.id,
-            safety_stock: 1,
-            low_threshold: 9,
+            safety_stock: Some(1),
+            low_threshold: Some(9),
             etag: item.etag,
         };
         let care = async || answer(bench.service.update_stock_item(Request::new(care.clone()))).await.unwrap();
@@ -238,9 +238,9 @@ async fn availability_counts_active_locations_and_leaves_out_what_is_not_kept() 
         let close = api::UpdateLocationRequest {
             request_id: request_id(),
             id: memphis.id,
-            name: "Memphis".to_owned(),
-            rank: 1,
-            active: false,
+            name: None,
+            rank: None,
+            active: Some(false),
             etag: memphis.etag,
         };
         answer(bench.service.update_location(Request::new(close.clone()))).await.unwrap();
@@ -251,7 +251,7 @@ async fn availability_counts_active_locations_and_leaves_out_what_is_not_kept() 
         assert_eq!(error.reason(), "ETAG_MISMATCH");
         let taken = api::UpdateLocationRequest {
             request_id: request_id(),
-            name: "Rotterdam".to_owned(),
+            name: Some("Rotterdam".to_owned()),
             etag: String::new(),
             ..stale
         };
