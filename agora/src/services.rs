@@ -210,6 +210,7 @@ async fn start_order(parts: Parts) -> Result<Started, Error> {
         settled_after: 2 * lifetimes.reconcile_after,
         demo_warehouse: parts.platform.demo_warehouse(),
         ship_delay: lifetimes.ship_delay,
+        seller: parts.platform.seller.clone(),
         ..order::Settings::default()
     };
     let service = order::Service::new(parts.db, &parts.links, settings).await?;

@@ -11,6 +11,9 @@ use kit::{
 /// The secret of a development platform. Production refuses it.
 pub const DEVELOPMENT_SECRET: &str = "agora-development-secret-not-for-production";
 
+/// Who sells in a demo. Production names somebody who exists.
+const DEMO_SELLER: &str = "Agora;1 Market Square;12345 Agora";
+
 /// As many basis points make a whole.
 const WHOLE_BPS: u32 = 10_000;
 
@@ -44,6 +47,9 @@ pub struct Platform {
     /// A simulator that takes test cards; on with the demo unless said otherwise, and refused in production
     #[arg(long, env = "AGORA_CARD_SIMULATOR", value_name = "BOOL", num_args = 0..=1, default_missing_value = "true")]
     pub card_simulator: Option<bool>,
+    /// Who writes the invoices: name and address, a line each
+    #[arg(long, env = "AGORA_SELLER", value_delimiter = ';', default_value = DEMO_SELLER, value_name = "LINE;…")]
+    pub seller: Vec<String>,
     // How long things last.
     #[command(flatten)]
     #[allow(missing_docs)]
@@ -83,7 +89,7 @@ pub struct Lifetimes {
     /// For how long goods can be returned after they were shipped
     #[arg(long, env = "AGORA_RETURN_WINDOW", default_value = "30d", value_parser = config::duration, value_name = "TIME")]
     pub return_window: Duration,
-    /// How long a purchase may take to be confirmed or undone before it counts as stuck
+    /// How long a purchase may take to be confirmed before it is undone
     #[arg(long, env = "AGORA_SAGA_DEADLINE", default_value = "25s", value_parser = config::duration, value_name = "TIME")]
     pub saga_deadline: Duration,
     /// Certificates of workloads
@@ -199,9 +205,22 @@ impl Platform {
         if self.mode == Mode::Production && self.demo == Some(true) {
             problems.add("--demo (AGORA_DEMO)", "is on in production", "Leave it out, since its passwords are public");
         }
-        if self.mode == Mode::Production && self.card_simulator == Some(true) {
-            let remedy = "Leave it out, since it takes cards that do not exist";
-            problems.add("--card-simulator (AGORA_CARD_SIMULATOR)", "is on in production", remedy);
+        if self.mode == Mode::Production {
+            if self.card_simulator == Some(true) {
+                let remedy = "Leave it out, since it takes cards that do not exist";
+                problems.add("--card-simulator (AGORA_CARD_SIMULATOR)", "is on in production", remedy);
+            }
+            if self.demo_warehouse == Some(true) {
+                let remedy = "Leave it out, since it charges for goods that nobody packs";
+                problems.add("--demo-warehouse (AGORA_DEMO_WAREHOUSE)", "is on in production", remedy);
+            }
+            if self.seller.join(";") == DEMO_SELLER {
+                problems.add(
+                    "--seller (AGORA_SELLER)",
+                    "is not set",
+                    "Say who writes the invoices: `Name;Street;Town`",
+                );
+            }
         }
         if !self.events.starts_with("sql:") {
             let remedy = "Write it as `sql:sqlite:PATH` or `sql:postgres://…`";

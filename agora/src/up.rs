@@ -73,7 +73,7 @@ pub struct Running {
 /// One sentence: a broken setting, a port in use, a database of a newer version.
 pub async fn run(mut up: Up) -> Result<()> {
     let started = Instant::now();
-    let folder = up.ephemeral.then(tempfile::tempdir).transpose().context("no folder for ephemeral data")?;
+    let folder = up.ephemeral.then(private_folder).transpose().context("no folder for ephemeral data")?;
     if let Some(folder) = &folder {
         up.platform.data_dir = folder.path().to_owned();
     }
@@ -88,6 +88,12 @@ pub async fn run(mut up: Up) -> Result<()> {
         banner.ending();
     });
     running.host.run_until_drained().await
+}
+
+/// A folder that goes with the process, and that only its owner can read.
+fn private_folder() -> std::io::Result<tempfile::TempDir> {
+    let private = std::os::unix::fs::PermissionsExt::from_mode(0o700);
+    tempfile::Builder::new().prefix("agora").permissions(private).tempdir()
 }
 
 /// Starts the platform, telling `step` what it does.
