@@ -30,18 +30,20 @@ async fn the_calls_of_the_readme_work_as_they_stand() -> Result<()> {
     }
     let script = calls.join("\n");
     ensure!(script.contains("curl"), "the README shows no calls");
-    let platform = Platform::start(Shape::Meshed).await?;
+    let platform = Platform::start_with(Shape::Meshed, &[("AGORA_DEMO_WAREHOUSE", "true")]).await?;
     let port = platform.address.rsplit_once(':').context("a port")?.1;
     // `-e` stops at the first call that fails; curl fails on an HTTP error.
     let script = format!(
         "set -euo pipefail\nPATH={root}/.tools/bin:$PATH\ncurl() {{ command curl --fail-with-body --silent --show-error --max-time 20 \"$@\"; }}\n{}",
         script.replace("localhost:8080", &format!("127.0.0.1:{port}"))
     );
-    let output = Command::new("bash").arg("-c").arg(&script).output()?;
+    let folder = tempfile::tempdir()?;
+    let output = Command::new("bash").arg("-c").arg(&script).current_dir(folder.path()).output()?;
     let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     ensure!(output.status.success(), "{out}\n{err}");
-    for shown in ["STATE_FULFILLED", "marketValue", "STATE_HELD", "\"tickers\""] {
+    for shown in ["STATE_FULFILLED", "marketValue", "STATE_HELD", "\"tickers\"", "STATE_SHIPPED", "STATE_REQUESTED"] {
         ensure!(out.contains(shown), "`{shown}` is not in:\n{out}\n{err}");
     }
+    ensure!(std::fs::read(folder.path().join("invoice.pdf"))?.starts_with(b"%PDF-"), "the invoice is no PDF");
     Ok(())
 }
