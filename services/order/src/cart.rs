@@ -82,7 +82,7 @@ impl Cart {
 
     /// Changes with every change.
     pub fn etag(&self) -> String {
-        format!("v{}", self.version)
+        format!("\"v{}\"", self.version)
     }
 
     /// Refuses if the cart has changed since an etag was read; an empty one says that it does not matter.

@@ -284,7 +284,11 @@ impl Order {
         let from = self.state.name();
         let to = match command {
             Command::Cancel(_) => {
-                let message = format!("The order is {from}: nothing of it can be cancelled. Return goods instead.");
+                let instead = match self.state {
+                    State::Fulfilled | State::Completed if self.purchase().is_some() => "Return goods instead.",
+                    _ => "There is nothing left to undo.",
+                };
+                let message = format!("The order is {from}: nothing of it can be cancelled. {instead}");
                 return Error::new(Reason::OrderNotCancellable, message).with("state", from);
             }
             Command::Fulfil { .. } | Command::Ship { .. } | Command::Shipped { .. } => State::Fulfilled,
@@ -296,7 +300,7 @@ impl Order {
         };
         let message = match self.state.is_final() {
             true => format!("The order has ended as {from}."),
-            false => format!("The order is {from}, and there is no such move from there."),
+            false => format!("The order is {from}, which does not allow this. Look at it again."),
         };
         Error::new(Reason::InvalidStateTransition, message).with("from", from).with("to", to.name())
     }

@@ -155,17 +155,17 @@ async fn someone_who_has_put_nothing_in_has_an_empty_cart_and_no_row() {
     for bench in Bench::each_with_shelf().await {
         let me = user();
         let cart = bench.cart(user_call(&me), "").await.unwrap();
-        assert_eq!(cart, api::Cart { owner_id: me.clone(), etag: "v0".to_owned(), ..Default::default() });
+        assert_eq!(cart, api::Cart { owner_id: me.clone(), etag: "\"v0\"".to_owned(), ..Default::default() });
         let cart = bench.put(user_call(&me), "a", 0).await.unwrap();
         assert_eq!(cart.id, "");
         let cart = bench.put(user_call(&me), "a", 7).await.unwrap();
-        assert!(cart.id.starts_with("crt_") && cart.etag == "v1");
-        assert_eq!(bench.put(user_call(&me), "a", 7).await.unwrap().etag, "v1", "nothing has changed");
+        assert!(cart.id.starts_with("crt_") && cart.etag == "\"v1\"");
+        assert_eq!(bench.put(user_call(&me), "a", 7).await.unwrap().etag, "\"v1\"", "nothing has changed");
         let clear = api::ClearCartRequest { request_id: request_id(), cart_token: String::new() };
         let cleared = answer(user_call(&me), bench.service.clear_cart(Request::new(clear))).await.unwrap();
         assert_eq!(
             (contents(&cleared.cart.clone().unwrap()), cleared.cart.unwrap().etag),
-            (String::new(), "v2".into())
+            (String::new(), "\"v2\"".into())
         );
     }
 }
@@ -249,7 +249,7 @@ async fn a_checkout_orders_everything_and_empties_the_cart_once() {
         assert_eq!(bench.checkout(&me, &checkout()).await.unwrap_err().reason(), "CART_EMPTY");
         bench.add(user_call(&me), "", "a", 2).await.unwrap();
         let cart = bench.add(user_call(&me), "", "b", 1).await.unwrap();
-        let late = api::CheckoutCartRequest { etag: "v1".to_owned(), ..checkout() };
+        let late = api::CheckoutCartRequest { etag: "\"v1\"".to_owned(), ..checkout() };
         assert_eq!(bench.checkout(&me, &late).await.unwrap_err().reason(), "ETAG_MISMATCH");
         let request = api::CheckoutCartRequest { etag: cart.etag, ..checkout() };
         let order = bench.checkout(&me, &request).await.unwrap();
