@@ -5,48 +5,83 @@ use std::time::Duration;
 use contracts::order::v1::{
     CreateShipmentRequest, DeliverShipmentRequest, fulfillment_service_client::FulfillmentServiceClient,
 };
+use futures::StreamExt as _;
 use kit::{Call, Error, drain::Draining};
 
 use crate::{Service, shipment, steps, store};
 
-/// How often it looks.
+/// How often it looks, at the least.
 const TICK: Duration = Duration::from_millis(500);
+/// The shortest pause after it found nothing to do: a commit says that there may be something, and there are many.
+const PACE: Duration = Duration::from_millis(10);
 /// How many orders, and how many shipments, one look takes.
-const BATCH: i64 = 32;
+const BATCH: i64 = 256;
+/// How many of each are worked on at once.
+const AT_ONCE: usize = 64;
 /// How long one look may take.
 const LIMIT: Duration = Duration::from_secs(30);
 /// Who carries everything.
 const CARRIER: &str = "Demo Express";
 
-/// Ships and delivers, until drained.
+/// Ships and delivers, until drained. How many is a matter of what the platform can do, never of how often it looks:
+/// there is no pause while there is something to do.
 pub async fn run(service: &Service, draining: &Draining) {
-    loop {
-        if let Err(error) = kit::call::run(Call::background("order", LIMIT), work_once(service)).await {
-            tracing::warn!(%error, "the demo warehouse could not work, and tries again");
+    let mut committed = service.0.db.committed();
+    while !draining.is_set() {
+        // Before the look, so that no commit falls between.
+        committed.borrow_and_update();
+        let mut faulty = false;
+        match kit::call::run(Call::background("order", LIMIT), work_once(service)).await {
+            // There may be more.
+            Ok(done) if done > 0 => continue,
+            Ok(_) => {}
+            Err(error) => {
+                tracing::warn!(%error, "the demo warehouse could not work, and tries again");
+                faulty = true;
+            }
         }
+        tokio::time::sleep(PACE).await;
         tokio::select! {
             () = draining.wait() => return,
+            // Other processes commit unheard, and what is confirmed rests for a while.
             () = service.0.db.clock().sleep(TICK) => {}
+            // A fault is given time.
+            _ = committed.changed(), if !faulty => {}
         }
     }
 }
 
-/// Ships every order that has rested, and delivers every shipment that has been on its way, for as long as the delay.
-/// Gives back how many of both.
+/// Ships orders that have rested, and delivers shipments that have been on their way, for as long as the delay: those
+/// that have waited longest. Gives back how many of both.
+///
+/// # Errors
+/// What the database refuses, and what kept all of them from it.
 pub(crate) async fn work_once(service: &Service) -> Result<usize, Error> {
     let db = &service.0.db;
     let since = db.clock().now() - service.0.settings.ship_delay;
     let orders = db.read(async |session| store::to_ship(session, since, BATCH).await).await?;
     let shipments = db.read(async |session| shipment::under_way(session, since, BATCH).await).await?;
-    let shipping = orders.iter().map(|(id, sequence)| ship(service, id, *sequence));
-    let delivering = shipments.iter().map(|id| deliver(service, id));
-    let (shipped, delivered) = tokio::join!(futures::future::join_all(shipping), futures::future::join_all(delivering));
-    let outcomes = shipped.into_iter().chain(delivered);
-    let failures: Vec<Error> = outcomes.filter_map(Result::err).collect();
+    let count = orders.len() + shipments.len();
+    let shipping = futures::stream::iter(orders)
+        .map(|(id, sequence)| async move { ship(service, &id, sequence).await })
+        .buffer_unordered(AT_ONCE)
+        .filter_map(async |outcome| outcome.err())
+        .collect::<Vec<Error>>();
+    let delivering = futures::stream::iter(shipments)
+        .map(|id| async move { deliver(service, &id).await })
+        .buffer_unordered(AT_ONCE)
+        .filter_map(async |outcome| outcome.err())
+        .collect::<Vec<Error>>();
+    let (unshipped, undelivered) = tokio::join!(shipping, delivering);
+    let failures: Vec<Error> = unshipped.into_iter().chain(undelivered).collect();
+    let done = count - failures.len();
     for error in &failures {
         tracing::warn!(%error, "the demo warehouse left something undone, and tries again");
     }
-    Ok(orders.len() + shipments.len() - failures.len())
+    match failures.into_iter().next() {
+        Some(error) if done == 0 => Err(error),
+        _ => Ok(done),
+    }
 }
 
 /// Under a key of this order as it stands, so that replicas that see it at once ship it once.

@@ -136,3 +136,31 @@ async fn the_warehouse_of_a_demo_ships_and_delivers_after_its_delay() {
         assert_eq!((listed.len(), listed[0].state()), (1, Stands::Delivered));
     }
 }
+
+#[tokio::test]
+async fn the_warehouse_of_a_demo_is_as_fast_as_orders_come_whatever_the_clock_says() {
+    for database in storage::testing::each_database().await {
+        // No delay, and a clock that stands: whatever waits for time to go by waits for ever.
+        let bench = Bench::with(database, Settings { ship_delay: Duration::ZERO, ..Settings::default() }).await;
+        let me = user();
+        let mut placed = Vec::new();
+        for _ in 0..40 {
+            placed.push(bench.buy(&me, MUGS, State::Confirmed).await.id);
+        }
+        let (drain, draining) = kit::drain::Drain::new();
+        let service = bench.service.clone();
+        let warehouse = tokio::spawn(async move { warehouse::run(&service, &draining).await });
+        for id in &placed {
+            bench.reaches(&me, id, State::Fulfilled).await;
+        }
+        let id = bench.buy(&me, MUGS, State::Fulfilled).await.id;
+        eventually(async || {
+            let request = Request::new(api::ListShipmentsRequest { order_id: id.clone() });
+            let listed = answer(user_call(&me), bench.service.list_shipments(request)).await.unwrap().shipments;
+            listed.len() == 1 && listed[0].state() == Stands::Delivered
+        })
+        .await;
+        drain.start();
+        warehouse.await.unwrap();
+    }
+}
