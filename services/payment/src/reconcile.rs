@@ -102,7 +102,10 @@ async fn payment(service: &Service, id: &str) -> Result<(), Error> {
             expire(service, &payment).await?;
         }
         _ => {
-            let rest = async |unit: &mut Unit| store::payments::rest(unit, &payment, payment.expire_time).await;
+            let rest = async |unit: &mut Unit| {
+                let soon = service.soon(unit.now());
+                store::payments::rest(unit, &payment, soon).await
+            };
             service.0.db.write(rest).await?;
         }
     }

@@ -113,19 +113,23 @@ pub async fn save(unit: &mut Unit, step: &Step, soon: Timestamp) -> Result<bool,
     Ok(true)
 }
 
-/// Leaves a payment alone of which somebody thought that it needed looking after.
-pub async fn rest(unit: &mut Unit, payment: &Payment, until: Option<Timestamp>) -> Result<(), Error> {
+/// Leaves a payment alone of which somebody thought that it needed looking after, until it does: for ever if it has ended.
+pub async fn rest(unit: &mut Unit, payment: &Payment, soon: Timestamp) -> Result<(), Error> {
     const REST: &str = "UPDATE payments SET due_time = $3 WHERE id = $1 AND sequence = $2";
-    unit.exec(REST, &[(&payment.id).into(), payment.sequence.into(), until.into()]).await.map(drop)
+    let due_time = due_time(payment, soon);
+    unit.exec(REST, &[(&payment.id).into(), payment.sequence.into(), due_time.into()]).await.map(drop)
 }
 
-fn changing(payment: &Payment, soon: Timestamp) -> [Bind; 15] {
-    let due_time = match payment.attention() {
+fn due_time(payment: &Payment, soon: Timestamp) -> Option<Timestamp> {
+    match payment.attention() {
         Attention::Never => None,
         Attention::Now => Some(payment.update_time),
         Attention::Soon => Some(soon),
         Attention::At(time) => Some(time),
-    };
+    }
+}
+
+fn changing(payment: &Payment, soon: Timestamp) -> [Bind; 15] {
     [
         (&payment.provider).into(),
         payment.state.name().into(),
@@ -140,7 +144,7 @@ fn changing(payment: &Payment, soon: Timestamp) -> [Bind; 15] {
         payment.expire_time.into(),
         payment.sequence.into(),
         payment.facts.into(),
-        due_time.into(),
+        due_time(payment, soon).into(),
         payment.update_time.into(),
     ]
 }

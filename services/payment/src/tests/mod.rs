@@ -9,6 +9,7 @@ mod late;
 mod methods;
 mod moves;
 mod races;
+mod reconciling;
 mod refunds;
 mod wallet;
 

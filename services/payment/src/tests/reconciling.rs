@@ -1,0 +1,23 @@
+//! What the reconciler leaves alone.
+
+use super::*;
+
+#[tokio::test]
+async fn a_payment_that_has_ended_is_looked_at_once_and_then_left_alone() {
+    for bench in Bench::each().await {
+        let (wallet, open) = (purchase("10.00"), purchase("10.00"));
+        bench.process(wallet.clone()).await.unwrap();
+        bench.capture(&wallet.id, &shipment(), "", true).await.unwrap();
+        bench.process(open.clone()).await.unwrap();
+        // As another replica leaves it that took them before they were what they are.
+        bench.run_sql("UPDATE payments SET due_time = 1").await;
+        assert_eq!((bench.reconcile().await, bench.reconcile().await), (2, 0));
+        bench.clock.advance(6 * DAY);
+        assert_eq!(bench.reconcile().await, 0);
+        // What is still secured is looked at when it expires; what was taken never.
+        bench.clock.advance(2 * DAY);
+        assert_eq!((bench.reconcile().await, bench.reconcile().await), (1, 0));
+        assert_eq!((bench.state(&wallet.id).await, bench.state(&open.id).await), (State::Captured, State::Failed));
+        assert_eq!(bench.number("SELECT COUNT(*) FROM payments WHERE due_time IS NOT NULL").await, 0);
+    }
+}
