@@ -150,6 +150,10 @@ async fn capture(service: &Service, payment_id: &str, shipment_id: &str) -> Resu
         Ok((payment, captures::load(session, payment_id, shipment_id).await?))
     });
     let (Some(payment), Some(capture)) = found.await? else { return Ok(()) };
+    // Whoever has ended it in the meantime has written what the provider said.
+    if capture.state != captures::State::Processing {
+        return Ok(());
+    }
     match settle::end_capture(service, &payment, &capture).await {
         // A refusal is an answer, too.
         Err(error) if !error.definitive() => Err(error),

@@ -21,3 +21,18 @@ async fn a_payment_that_has_ended_is_looked_at_once_and_then_left_alone() {
         assert_eq!(bench.number("SELECT COUNT(*) FROM payments WHERE due_time IS NOT NULL").await, 0);
     }
 }
+
+#[tokio::test]
+async fn a_provider_is_not_asked_again_for_a_capture_that_has_ended() {
+    for bench in Bench::each().await {
+        let asked = bench.card("4000000000001109").await;
+        bench.process(asked.clone()).await.unwrap();
+        bench.capture(&asked.id, &shipment(), "4.00", false).await.unwrap_err();
+        // As another replica leaves it that took the capture just before it ended; asked again, the provider would take it.
+        bench.run_sql("UPDATE captures SET due_time = 1").await;
+        bench.run_sql("UPDATE simulator_charges SET behavior = 'approve'").await;
+        bench.reconcile().await;
+        assert_eq!(bench.number("SELECT CAST(SUM(captured) AS BIGINT) FROM simulator_charges").await, 0);
+        bench.assert_sound().await;
+    }
+}
