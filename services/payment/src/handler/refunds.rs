@@ -4,6 +4,7 @@ use contracts::payment::v1 as api;
 use kit::{Call, Error, Scope};
 use storage::{Key, Session, Unit, page};
 
+use super::payments::reused;
 use crate::{
     Service,
     payment::Command,
@@ -16,8 +17,13 @@ use crate::{
 pub async fn create(service: &Service, request: api::CreateRefundRequest) -> Result<api::CreateRefundResponse, Error> {
     let call = Call::current()?;
     let key = Key::of(&call, &request.request_id, &request);
+    // Derived from who asks and how: keys are swept after a while, and a repeat still means the refund of then.
+    let id = match &key {
+        Some(key) => kit::id::derive("rfd", &key.principal, &key.request_id),
+        None => kit::id::new("rfd", service.0.db.clock().now()),
+    };
     let created = service.0.db.once(key, async |unit: &mut Unit| {
-        let refund = ask(service, unit, &request).await?;
+        let refund = ask(service, unit, &id, &request).await?;
         Ok(api::CreateRefundResponse { refund: Some(proto::refund(&refund)) })
     });
     // A repeat finds which refund it asked for, and is told how that stands.
@@ -40,14 +46,25 @@ pub async fn create(service: &Service, request: api::CreateRefundRequest) -> Res
     Ok(api::CreateRefundResponse { refund: Some(proto::refund(&refund)) })
 }
 
-/// Notes a refund that is about to be asked for, under the lock of its payment.
-async fn ask(service: &Service, unit: &mut Unit, request: &api::CreateRefundRequest) -> Result<Refund, Error> {
+/// Notes a refund that is about to be asked for, under the lock of its payment; or finds it, if it was noted before.
+async fn ask(
+    service: &Service,
+    unit: &mut Unit,
+    id: &str,
+    request: &api::CreateRefundRequest,
+) -> Result<Refund, Error> {
     let payment = settle::lock(unit, &request.payment_id).await?;
     let asked = request.amount.as_ref().map(|amount| payment.currency.parse(amount)).transpose()?;
+    if let Some(known) = store::refunds::load(unit, &Scope::All, id).await? {
+        let same = known.payment_id == request.payment_id
+            && known.reference == request.reference
+            && asked.is_none_or(|atoms| atoms == known.atoms);
+        return if same { Ok(known) } else { Err(reused(&request.request_id)) };
+    }
     let atoms = asked.unwrap_or(payment.captured - payment.refunded);
     let now = unit.now();
     let noted = Refund {
-        id: kit::id::new("rfd", now),
+        id: id.to_owned(),
         payment_id: payment.id.clone(),
         order_id: payment.order_id.clone(),
         owner: payment.owner.clone(),
@@ -64,8 +81,11 @@ async fn ask(service: &Service, unit: &mut Unit, request: &api::CreateRefundRequ
         store::payments::save(unit, &step, service.soon(now)).await?;
     }
     let asked = noted.decide(refund::Command::Ask, now)?.unwrap_or(noted);
-    store::refunds::insert(unit, State::Pending, &asked, service.soon(now)).await?;
-    Ok(asked)
+    if store::refunds::insert(unit, State::Pending, &asked, service.soon(now)).await? {
+        return Ok(asked);
+    }
+    // Our payment is locked: whoever was faster asked for another one's.
+    Err(reused(&request.request_id))
 }
 
 pub async fn get(service: &Service, request: api::GetRefundRequest) -> Result<api::GetRefundResponse, Error> {

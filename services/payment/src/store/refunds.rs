@@ -53,11 +53,12 @@ pub async fn list(
     session.rows_dynamic(sql, &binds).await?.iter().map(read).collect()
 }
 
-/// Writes a refund that is asked for.
-pub async fn insert(unit: &mut Unit, from: State, refund: &Refund, soon: Timestamp) -> Result<(), Error> {
+/// Writes a refund that is asked for. False if there is a refund with this id.
+pub async fn insert(unit: &mut Unit, from: State, refund: &Refund, soon: Timestamp) -> Result<bool, Error> {
     const INSERT: &str = "INSERT INTO refunds (id, payment_id, order_id, owner, unit, scale, atoms, reference,
             create_time, state, refusal, sequence, due_time, update_time)
-        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)";
+        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)
+        ON CONFLICT (id) DO NOTHING";
 
     let fixed: [Bind; 9] = [
         (&refund.id).into(),
@@ -70,9 +71,11 @@ pub async fn insert(unit: &mut Unit, from: State, refund: &Refund, soon: Timesta
         (&refund.reference).into(),
         refund.create_time.into(),
     ];
-    unit.exec(INSERT, &[fixed.as_slice(), &changing(refund, soon)].concat()).await?;
+    if unit.exec(INSERT, &[fixed.as_slice(), &changing(refund, soon)].concat()).await? == 0 {
+        return Ok(false);
+    }
     record(unit, from, refund);
-    Ok(())
+    Ok(true)
 }
 
 /// Writes how a refund went on. The row is locked by whoever decided.

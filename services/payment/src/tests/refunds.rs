@@ -54,6 +54,32 @@ async fn a_repeat_gives_the_same_refund_and_another_content_is_refused() {
     }
 }
 
+/// Keys are swept after a week, and a repeat may come later than that.
+#[tokio::test]
+async fn a_repeat_that_comes_when_its_key_is_gone_gives_no_money_twice() {
+    for bench in Bench::each().await {
+        let (payment, another) = (bench.captured().await, bench.captured().await);
+        let (request, rest) = (refund_of(&payment.id, "4.00"), refund_of(&another.id, ""));
+        for request in [&request, &rest] {
+            let refund = bench.ask_refund(request.clone()).await.unwrap();
+            bench.run_sql("DELETE FROM idempotency_keys").await;
+            assert_eq!(bench.ask_refund(request.clone()).await.unwrap(), refund);
+        }
+        let others = [
+            api::CreateRefundRequest { amount: amount("1.00"), ..request.clone() },
+            api::CreateRefundRequest { reference: "another note".to_owned(), ..request.clone() },
+            api::CreateRefundRequest { payment_id: another.id.clone(), ..request.clone() },
+        ];
+        for other in others {
+            bench.run_sql("DELETE FROM idempotency_keys").await;
+            assert_eq!(bench.ask_refund(other).await.unwrap_err().reason(), "IDEMPOTENCY_KEY_REUSED");
+        }
+        assert_eq!(bench.figures(&payment.id).await[2], "4.00");
+        assert_eq!(bench.number("SELECT CAST(SUM(refunded) AS BIGINT) FROM simulator_charges").await, 1_400);
+        bench.assert_sound().await;
+    }
+}
+
 #[tokio::test]
 async fn a_repeat_after_a_lost_answer_is_told_how_the_refund_ended() {
     for bench in Bench::each().await {
