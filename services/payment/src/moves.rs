@@ -25,7 +25,8 @@ impl Payment {
             (RequiresAction, Command::Confirm) => self.step(Processing, vec![], now, |_| ()),
             (Processing | Authorized | Captured, Command::Confirm) if self.action_url.is_some() => Ok(None),
             (Authorized, Command::Capture { atoms, last, taken }) => self.capture(atoms, last, taken, now),
-            (Authorized, Command::BeginCapture { atoms, last }) => {
+            (Authorized, Command::BeginCapture { closing: true, .. }) => Err(self.under_way()),
+            (Authorized, Command::BeginCapture { atoms, last, closing: false }) => {
                 self.check_capture(atoms, last, self.captured + atoms)?;
                 self.step(Authorized, vec![], now, |payment| payment.capturing += atoms)
             }
@@ -149,8 +150,12 @@ impl Payment {
         if self.capturing == 0 && taken <= self.captured {
             return Ok(());
         }
+        Err(self.under_way())
+    }
+
+    fn under_way(&self) -> Error {
         let message = "Another capture of this payment is under way. Try again in a moment.";
-        Err(Error::new(Reason::SerializationFailure, message).with("payment", &self.id))
+        Error::new(Reason::SerializationFailure, message).with("payment", &self.id)
     }
 
     /// Lets go of what was not taken. Only a provider outside of the house still has to be told.

@@ -134,6 +134,8 @@ pub enum Command {
         atoms: i64,
         /// Whether the rest is let go.
         last: bool,
+        /// Whether it is being asked to let go of the rest already.
+        closing: bool,
     },
     /// It has answered.
     EndCapture {

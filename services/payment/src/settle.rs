@@ -163,7 +163,8 @@ pub async fn begin_capture(service: &Service, capture: Capture) -> Result<(Payme
         }
         let atoms = capture.asked.unwrap_or_else(|| payment.capturable());
         let capture = Capture { atoms, ..capture.clone() };
-        let step = payment.decide(Command::BeginCapture { atoms, last: capture.last }, unit.now())?;
+        let closing = payment.capturing > 0 && captures::closing(unit, &payment.id).await?;
+        let step = payment.decide(Command::BeginCapture { atoms, last: capture.last, closing }, unit.now())?;
         let payment = match step {
             Some(step) => save_locked(service, unit, step).await?,
             None => payment,

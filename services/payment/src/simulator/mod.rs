@@ -140,7 +140,9 @@ impl Provider for Simulator {
             }
             let left = charge.atoms - charge.captured;
             let atoms = atoms.unwrap_or(left);
-            let authorized = matches!(evidence(&charge, unit.now()), Evidence::Authorized { .. });
+            // What was let go is not taken, even if something was taken before.
+            let open = charge.state != State::Voided;
+            let authorized = open && matches!(evidence(&charge, unit.now()), Evidence::Authorized { .. });
             if !authorized || charge.expire_time <= unit.now() || atoms > left || charge.behavior == Behavior::NoCapture
             {
                 return Err(declined(

@@ -60,6 +60,12 @@ pub async fn load(session: &mut Session, payment_id: &str, shipment_id: &str) ->
     session.row(FIND, &[payment_id.into(), shipment_id.into()]).await?.as_ref().map(read).transpose()
 }
 
+/// Whether the last capture of a payment is under way.
+pub async fn closing(session: &mut Session, payment_id: &str) -> Result<bool, Error> {
+    const FIND: &str = "SELECT 1 FROM captures WHERE payment_id = $1 AND last = 1 AND state = 'PROCESSING' LIMIT 1";
+    Ok(session.row(FIND, &[payment_id.into()]).await?.is_some())
+}
+
 /// Writes a capture, new or ended. `soon` is when somebody looks after it, if an answer is missing by then.
 pub async fn save(unit: &mut Unit, capture: &Capture, soon: Timestamp) -> Result<(), Error> {
     const SAVE: &str = "INSERT INTO captures (payment_id, shipment_id, asked, atoms, last, state, refusal, due_time)

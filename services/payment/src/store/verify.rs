@@ -69,8 +69,8 @@ pub const SIMULATOR: &[Check] = &[
     },
     Check {
         sql: "SELECT c.key FROM simulator_charges c LEFT JOIN payments p ON p.id = c.key
-            WHERE (p.id IS NULL OR (p.state IN ('FAILED', 'VOIDED') AND p.release <> 'DUE'))
-                AND (c.state = 'AUTHORIZED' OR (c.state = 'PENDING' AND c.ready_time <= $1))
+            WHERE (p.id IS NULL OR (p.state IN ('CAPTURED', 'FAILED', 'VOIDED') AND p.release <> 'DUE'))
+                AND c.captured < c.atoms AND (c.state = 'AUTHORIZED' OR (c.state = 'PENDING' AND c.ready_time <= $1))
             ORDER BY c.key LIMIT $2",
         says: "is secured at its provider, and nobody wants it",
     },

@@ -3,6 +3,7 @@
 use super::*;
 use crate::{
     payment::{Command, Payment},
+    provider::Taking,
     settle,
 };
 
@@ -65,6 +66,42 @@ async fn a_capture_can_be_repeated_by_its_caller_until_it_is_answered() {
         assert_eq!(bench.capture(&asked.id, &first, "", true).await.unwrap_err().reason(), "PROVIDER_UNAVAILABLE");
         assert_eq!(bench.capture(&asked.id, &first, "", true).await.unwrap().state(), State::Captured);
         assert_eq!(bench.number("SELECT CAST(SUM(captured) AS BIGINT) FROM simulator_charges").await, 1_000);
+        bench.assert_sound().await;
+    }
+}
+
+/// What is left is let go with the last capture: nothing can be taken beside it.
+#[tokio::test]
+async fn nothing_is_captured_while_the_last_capture_is_under_way() {
+    for bench in Bench::each().await {
+        let asked = bench.card("4000000000001026").await;
+        bench.process(asked.clone()).await.unwrap();
+        bench.later().await;
+        let (last, another) = (shipment(), shipment());
+        assert!(bench.capture(&asked.id, &last, "4.00", true).await.unwrap_err().retryable());
+        for _ in 0..2 {
+            let refused = bench.capture(&asked.id, &another, "2.00", false).await.unwrap_err();
+            assert_eq!(refused.reason(), "SERIALIZATION_FAILURE");
+        }
+        assert_eq!(bench.capture(&asked.id, &last, "4.00", true).await.unwrap().state(), State::Captured);
+        let refused = bench.capture(&asked.id, &another, "2.00", false).await.unwrap_err();
+        assert_eq!(refused.reason(), "INVALID_STATE_TRANSITION");
+        assert_eq!(bench.figures(&asked.id).await, ["4.00", "0.00", "0.00"]);
+        bench.assert_sound().await;
+    }
+}
+
+#[tokio::test]
+async fn the_provider_takes_nothing_of_what_it_let_go() {
+    for bench in Bench::each().await {
+        let asked = bench.card(GOOD).await;
+        bench.process(asked.clone()).await.unwrap();
+        bench.capture(&asked.id, &shipment(), "4.00", true).await.unwrap();
+        let payment = load(&bench, &asked.id).await;
+        let (shipment_id, atoms) = (shipment(), Some(100));
+        let asking = Taking { payment: &payment, shipment_id: &shipment_id, atoms, last: false };
+        let refused = bench.service.provider(&payment).unwrap().capture(&asking).await.unwrap_err();
+        assert_eq!(refused.metadata("decline_code"), Some("capture_refused"));
         bench.assert_sound().await;
     }
 }

@@ -3,10 +3,7 @@
 use contracts::r#type::v1::Reason;
 
 use super::*;
-use crate::{
-    payment::{Evidence, Payment},
-    settle, store, webhook,
-};
+use crate::{payment::Evidence, settle, store, webhook};
 
 /// Sends a callback as the simulator would, and says what it was answered.
 async fn tell(bench: &Bench, payload: &str, signature: String) -> Result<(), Error> {
@@ -175,11 +172,6 @@ async fn reply_callback_and_reconciler_end_the_same_in_every_order() {
         assert_eq!(bench.number("SELECT COUNT(*) FROM simulator_charges").await, 6);
         bench.assert_sound().await;
     }
-}
-
-async fn load(bench: &Bench, id: &str) -> Payment {
-    let read = async |session: &mut storage::Session| store::payments::load(session, &Scope::All, id).await;
-    bench.db.read(read).await.unwrap().unwrap()
 }
 
 #[tokio::test]

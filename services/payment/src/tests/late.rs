@@ -5,7 +5,7 @@ use contracts::ledger::v1::hold;
 use super::*;
 use crate::{
     payment::{Command, Evidence, Payment, Release},
-    settle, store,
+    settle,
 };
 
 const UNTIL: Timestamp = Timestamp::from_seconds(1_900_000_000);
@@ -107,9 +107,4 @@ async fn a_hold_that_is_made_for_a_voided_payment_is_let_go() {
 
 async fn as_service<F: Future>(work: F) -> F::Output {
     kit::call::run(order_call(), work).await
-}
-
-async fn load(bench: &Bench, id: &str) -> Payment {
-    let read = async |session: &mut storage::Session| store::payments::load(session, &Scope::All, id).await;
-    bench.db.read(read).await.unwrap().unwrap()
 }

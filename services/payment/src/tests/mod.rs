@@ -32,7 +32,7 @@ use kit::{
 use storage::{Db, Options, testing::Database};
 use tonic::{Request, Response, Status};
 
-use crate::{MIGRATIONS, Service, Settings, reconcile, simulator::callbacks::send_due};
+use crate::{MIGRATIONS, Service, Settings, payment::Payment, reconcile, simulator::callbacks::send_due, store};
 
 /// The card that everything is approved for.
 const GOOD: &str = "4242424242424242";
@@ -217,6 +217,12 @@ impl Bench {
 
 fn settings() -> Settings {
     Settings { simulator: true, patience: Duration::from_secs(30), ..Settings::default() }
+}
+
+/// A payment as its row has it.
+async fn load(bench: &Bench, id: &str) -> Payment {
+    let read = async |session: &mut storage::Session| store::payments::load(session, &Scope::All, id).await;
+    bench.db.read(read).await.unwrap().unwrap()
 }
 
 /// Asks for a payment from the wallet, in USD.

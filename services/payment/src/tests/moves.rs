@@ -105,9 +105,10 @@ fn does(payment: &Payment, command: &Command) -> Does {
 #[test]
 fn every_command_in_every_state_is_a_move_nothing_or_a_refusal() {
     let capture = |last| Command::Capture { atoms: 400, last, taken: 400 };
+    let begin = |closing: bool| Command::BeginCapture { atoms: 400, last: !closing, closing };
     let end = |done| Command::EndCapture { atoms: 400, last: false, done };
     // Pending, RequiresAction, Processing, Authorized, Captured, Failed, Voided.
-    let table: [(Command, [Does; 7]); 17] = [
+    let table: [(Command, [Does; 7]); 18] = [
         (Command::Ask, [To(S::Processing), NO, WAIT, NO, NO, NO, NO]),
         (
             authorized(),
@@ -131,7 +132,9 @@ fn every_command_in_every_state_is_a_move_nothing_or_a_refusal() {
         (Command::Confirm, [NO, To(S::Processing), WAIT, NO, NO, No(Reason::PaymentDeclined), NO]),
         (capture(false), [NO, ASK, WAIT, To(S::Authorized), NO, NO, NO]),
         (capture(true), [NO, ASK, WAIT, To(S::Captured), NO, NO, NO]),
-        (Command::BeginCapture { atoms: 400, last: true }, [NO, ASK, WAIT, To(S::Authorized), NO, NO, NO]),
+        (begin(false), [NO, ASK, WAIT, To(S::Authorized), NO, NO, NO]),
+        // While the last one is under way, nobody knows what is left.
+        (begin(true), [NO, ASK, WAIT, BUSY, NO, NO, NO]),
         (end(true), [NO, NO, WAIT, To(S::Authorized), To(S::Captured), NO, NO]),
         (end(false), [NO, NO, WAIT, To(S::Authorized), To(S::Captured), NO, NO]),
         (
