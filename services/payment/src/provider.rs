@@ -120,7 +120,8 @@ pub trait Provider: Send + Sync {
     /// Takes secured money.
     async fn capture(&self, asked: &Taking<'_>) -> Result<Taken, Error>;
 
-    /// Lets go of what was not taken, and says how much was taken, in atoms.
+    /// Lets go of what was not taken, and says how much was taken, in atoms. What was never asked for is refused when
+    /// it is asked for later: a request may be overtaken.
     async fn void(&self, payment: &Payment) -> Result<i64, Error>;
 
     /// Gives money back.

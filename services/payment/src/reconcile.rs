@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use kit::{Call, Error, Scope, Timestamp, drain::Draining};
-use storage::{Session, Unit};
+use storage::{Session, Unit, failpoint};
 
 use crate::{
     Service,
@@ -121,6 +121,9 @@ async fn resume(service: &Service, payment: &Payment) -> Result<(), Error> {
         }
         Some(evidence) => settle::told(service, &payment.id, evidence).await?,
         None if payment.void_asked => {
+            // The request may still be on its way: it has to find that it was voided.
+            service.provider(payment)?.void(payment).await?;
+            failpoint::hit("payment-after-void");
             let refusal = declined("never_received", "The payment was voided before the provider had heard of it.");
             settle::told(service, &payment.id, Evidence::Refused(refusal)).await?
         }

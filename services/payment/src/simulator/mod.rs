@@ -42,7 +42,6 @@ impl Simulator {
     /// Makes a charge, or finds the one that was made under this key. Nothing if the request got lost.
     async fn charge(&self, asked: &Authorization<'_>) -> Result<Option<Charge>, Error> {
         let Authorization { payment, token, expire_time } = asked;
-        let amount = payment.currency.show(payment.amount);
         let work = async |unit: &mut Unit| {
             if let Some(charge) = store::lock(unit, &payment.id).await? {
                 return if charge.atoms == payment.amount { Ok(Some(charge)) } else { Err(other_content(&payment.id)) };
@@ -59,19 +58,8 @@ impl Simulator {
                 _ if behavior.decline().is_some() => (State::Declined, unit.now()),
                 _ => (State::Authorized, unit.now()),
             };
-            let charge = Charge {
-                key: payment.id.clone(),
-                id: kit::id::derive("chg", &payment.id, "charge"),
-                behavior,
-                unit: amount.unit.clone(),
-                amount: amount.value.clone(),
-                atoms: payment.amount,
-                captured: 0,
-                refunded: 0,
-                state,
-                ready_time,
-                expire_time: *expire_time,
-            };
+            let charge =
+                Charge { behavior, ready_time, expire_time: *expire_time, ..blank(payment, state, unit.now()) };
             if !store::insert(unit, &charge).await? {
                 return store::charge(unit, &payment.id).await;
             }
@@ -162,7 +150,11 @@ impl Provider for Simulator {
 
     async fn void(&self, payment: &Payment) -> Result<i64, Error> {
         let work = async |unit: &mut Unit| {
-            let Some(mut charge) = store::lock(unit, &payment.id).await? else { return Ok(0) };
+            // Kept for a request that was overtaken.
+            if store::insert(unit, &blank(payment, State::Voided, unit.now())).await? {
+                return Ok(0);
+            }
+            let mut charge = store::lock(unit, &payment.id).await?.ok_or_else(|| unknown(&payment.id))?;
             if evidence(&charge, unit.now()) == Evidence::Undecided {
                 return Err(unreachable());
             }
@@ -222,6 +214,24 @@ impl Provider for Simulator {
 
     fn read(&self, payload: &str) -> Result<Callback, Error> {
         callbacks::read(payload)
+    }
+}
+
+/// A charge of which nothing was taken.
+fn blank(payment: &Payment, state: State, now: Timestamp) -> Charge {
+    let amount = payment.currency.show(payment.amount);
+    Charge {
+        key: payment.id.clone(),
+        id: kit::id::derive("chg", &payment.id, "charge"),
+        behavior: Behavior::Approve,
+        unit: amount.unit,
+        amount: amount.value,
+        atoms: payment.amount,
+        captured: 0,
+        refunded: 0,
+        state,
+        ready_time: now,
+        expire_time: now,
     }
 }
 
