@@ -28,8 +28,10 @@ use storage::{Db, Log, Migration, page::Tokens};
 use crate::{provider::Provider, simulator::Simulator, wallet::Wallet};
 
 /// The tables of payment.
-pub const MIGRATIONS: &[Migration] =
-    &[Migration { version: 1, name: "payments", sql: include_str!("../migrations/0001_payments.sql") }];
+pub const MIGRATIONS: &[Migration] = &[
+    Migration { version: 1, name: "payments", sql: include_str!("../migrations/0001_payments.sql") },
+    Migration { version: 2, name: "payments by state", sql: include_str!("../migrations/0002_states.sql") },
+];
 
 /// How long a buyer may take to confirm a payment.
 const ACTION_LIFETIME: Duration = Duration::from_secs(30 * 60);

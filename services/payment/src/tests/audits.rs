@@ -109,6 +109,18 @@ async fn every_fault_that_is_planted_is_found_and_named() {
     }
 }
 
+/// The order's own audit lists what is secured, among everything that was ever paid.
+#[tokio::test]
+async fn payments_of_one_state_are_found_by_an_index() {
+    let bench = Bench::over(Database::sqlite(), settings()).await;
+    const PLAN: &str = "EXPLAIN QUERY PLAN SELECT id FROM payments
+        WHERE (create_time, id) < ($1, $2) AND state = $3 ORDER BY create_time DESC, id DESC LIMIT 50";
+    let binds: [storage::Bind; 3] = [bench.clock.now().into(), "pay_0".into(), "AUTHORIZED".into()];
+    let plan = bench.db.read(async |session: &mut storage::Session| session.rows(PLAN, &binds).await).await.unwrap();
+    let plan: Vec<String> = plan.iter().map(|step| step.text(3).unwrap()).collect();
+    assert!(plan.len() == 1 && plan[0].contains("payments_by_state (state=? AND"), "{plan:?}");
+}
+
 /// INV-9 stands in the tables as well: what would break it is refused by the database.
 #[tokio::test]
 async fn the_database_refuses_figures_that_do_not_fit() {
