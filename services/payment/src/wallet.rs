@@ -11,6 +11,7 @@ use contracts::{
 use kit::{Call, Error, Timestamp, amount, link::Link};
 
 use crate::{
+    money::Currency,
     payment::{Evidence, Payment, WALLET},
     provider::{Authorization, Callback, Card, Provider, RefundEvidence, Taken, Taking, Token, invalid_method},
     refund::Refund,
@@ -93,16 +94,16 @@ impl Provider for Wallet {
         let to_house = |entry: &&Entry| entry.owner.starts_with("house/");
         let moved = entries.iter().find(to_house).and_then(|entry| entry.amount.as_ref());
         let moved = moved.ok_or_else(|| Error::internal("the ledger answers without the entry of the house"))?;
-        Ok(Taken { atoms: atoms_of(payment, moved)?, total: posted(payment, reply.hold.as_ref()) })
+        Ok(Taken { atoms: atoms_of(payment, moved)?, total: posted(payment, reply.hold.as_ref())? })
     }
 
     async fn void(&self, payment: &Payment) -> Result<i64, Error> {
         let request = VoidHoldRequest { id: hold_id(&payment.id) };
         match ours(LedgerServiceClient::new(self.0.clone()).void_hold(request)).await {
-            Ok(reply) => Ok(posted(payment, reply.hold.as_ref())),
+            Ok(reply) => posted(payment, reply.hold.as_ref()),
             // It has ended by itself: nothing is set aside any more.
             Err(error) if matches!(error.reason(), "HOLD_ALREADY_POSTED" | "HOLD_ALREADY_VOIDED" | "HOLD_EXPIRED") => {
-                Ok(posted(payment, Some(&self.hold(payment).await?)))
+                posted(payment, Some(&self.hold(payment).await?))
             }
             Err(error) => Err(error),
         }
@@ -157,7 +158,7 @@ fn hold_id(payment_id: &str) -> String {
 /// Whether a hold was made for this payment.
 fn is_for(payment: &Payment, hold: &Hold) -> bool {
     let amount = hold.amount.as_ref().filter(|amount| amount.unit == payment.currency.code);
-    let atoms = amount.and_then(|amount| atoms_of(payment, amount).ok());
+    let atoms = amount.and_then(|amount| amount::parse(&amount.value, payment.currency.scale).ok());
     hold.owner_id == payment.owner && hold.reference == payment.id && atoms == Some(payment.amount)
 }
 
@@ -177,12 +178,21 @@ fn ended(reason: Reason, hold: &str) -> Error {
     Error::new(reason, "What was set aside for this payment is available again. Pay anew.").with("hold", hold)
 }
 
-/// How much of a hold was moved, in atoms of the payment.
-fn posted(payment: &Payment, hold: Option<&Hold>) -> i64 {
-    let posted = hold.and_then(|hold| hold.posted.as_ref());
-    posted.and_then(|posted| atoms_of(payment, posted).ok()).unwrap_or_default()
+/// How much of a hold was moved, in atoms of the payment. A hold that was voided before it was made has no amounts.
+pub fn posted(payment: &Payment, hold: Option<&Hold>) -> Result<i64, Error> {
+    let hold = hold.ok_or_else(|| Error::internal("the ledger answers without a hold"))?;
+    match &hold.posted {
+        Some(posted) => atoms_of(payment, posted),
+        None if hold.amount.is_none() => Ok(0),
+        None => Err(Error::internal(format!("the ledger does not say how much of {} was moved", hold.id))),
+    }
 }
 
+/// An amount that the ledger writes. One that cannot be read is a fault, and says nothing about what was done.
 fn atoms_of(payment: &Payment, written: &Amount) -> Result<i64, Error> {
-    amount::parse(&written.value, payment.currency.scale)
+    // Of a payment that was never asked for, the decimals are not known here.
+    let unknown = payment.currency.code.is_empty();
+    let scale = if unknown { Currency::of(written).scale } else { payment.currency.scale };
+    let unreadable = |error| Error::internal(format!("the ledger writes `{}`: {error}", written.value));
+    amount::parse(&written.value, scale).map_err(unreadable)
 }

@@ -1,8 +1,9 @@
 //! Payments from the wallet.
 
-use contracts::ledger::v1::hold;
+use contracts::ledger::v1::{Hold, hold};
 
 use super::{fakes::Mood, *};
+use crate::{money::Currency, wallet::posted};
 
 const INVALID: &str = "INVALID_STATE_TRANSITION";
 
@@ -176,6 +177,29 @@ async fn money_that_was_secured_for_a_week_is_let_go() {
         bench.clock.advance(DAY);
         assert_eq!(bench.reconcile().await, 0);
         bench.assert_sound().await;
+    }
+}
+
+#[test]
+fn an_amount_of_the_ledger_that_cannot_be_read_is_a_fault_and_not_nothing() {
+    install();
+    let blank = Payment::unknown(id("pay"), id("ord"), id("usr"), Timestamp::default());
+    let dollars = Payment { currency: Currency { code: "USD".to_owned(), scale: 2 }, ..blank.clone() };
+    let hold = |value: &str| Hold { amount: amount("10.00"), posted: amount(value), ..Hold::default() };
+    assert_eq!(posted(&dollars, Some(&hold("4.00"))), Ok(400));
+    // Without a payment the amount says itself how many decimals it has; voided before it was made, there is none.
+    assert_eq!(posted(&blank, Some(&hold("0.50"))), Ok(50));
+    assert_eq!(posted(&blank, Some(&Hold::default())), Ok(0));
+    let silent = Hold { posted: None, ..hold("") };
+    let faults = [
+        (&dollars, Some(hold("four"))),
+        (&dollars, Some(hold("0.001"))),
+        (&blank, Some(hold(""))),
+        (&dollars, Some(silent)),
+        (&dollars, None),
+    ];
+    for (payment, hold) in faults {
+        assert_eq!(posted(payment, hold.as_ref()).unwrap_err().reason(), "INTERNAL");
     }
 }
 
