@@ -245,7 +245,11 @@ pub async fn end_refund(
     Ok(ended)
 }
 
-async fn save_locked(service: &Service, unit: &mut Unit, step: Step) -> Result<Payment, Error> {
+/// Writes a move of a payment that is locked.
+///
+/// # Errors
+/// `INTERNAL` if it has changed all the same.
+pub async fn save_locked(service: &Service, unit: &mut Unit, step: Step) -> Result<Payment, Error> {
     if store::payments::save(unit, &step, service.soon(unit.now())).await? {
         return Ok(step.payment);
     }

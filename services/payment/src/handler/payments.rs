@@ -137,10 +137,7 @@ pub async fn confirm(
     let confirmed = service.0.db.once(key, async |unit: &mut Unit| {
         let payment = settle::lock(unit, &before.id).await?;
         let payment = match payment.decide(Command::Confirm, unit.now())? {
-            Some(step) => {
-                store::payments::save(unit, &step, service.soon(unit.now())).await?;
-                step.payment
-            }
+            Some(step) => settle::save_locked(service, unit, step).await?,
             None => payment,
         };
         Ok(api::ConfirmPaymentResponse { payment: Some(proto::payment(&payment)) })

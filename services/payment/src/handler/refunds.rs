@@ -78,7 +78,7 @@ async fn ask(
         update_time: now,
     };
     if let Some(step) = payment.decide(Command::Refund { atoms }, now)? {
-        store::payments::save(unit, &step, service.soon(now)).await?;
+        settle::save_locked(service, unit, step).await?;
     }
     let asked = noted.decide(refund::Command::Ask, now)?.unwrap_or(noted);
     if store::refunds::insert(unit, State::Pending, &asked, service.soon(now)).await? {
