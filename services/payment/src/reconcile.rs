@@ -19,6 +19,8 @@ const TICK: Duration = Duration::from_millis(500);
 const BATCH: i64 = 50;
 /// How long it is remembered what providers have told: far longer than they repeat it.
 const NEWS_KEPT: Duration = Duration::from_secs(30 * 24 * 3600);
+/// How much of what is older one unit removes.
+const SWEEP: u32 = 500;
 /// How often what is older is removed.
 const BETWEEN_SWEEPS: Duration = Duration::from_secs(600);
 
@@ -172,10 +174,17 @@ async fn forget(service: &Service, id: &str) -> Result<(), Error> {
     service.0.db.write(async |unit: &mut Unit| store::methods::forgotten(unit, id).await).await
 }
 
-async fn sweep(service: &Service) {
+/// Removes what providers told long ago, a few hundred a unit so that nobody waits long.
+pub(crate) async fn sweep(service: &Service) {
     let until = service.0.db.clock().now() - NEWS_KEPT;
-    let removed = service.0.db.write(async |unit: &mut Unit| store::sweep_news(unit, until).await).await;
-    if let Err(error) = removed {
-        tracing::warn!(%error, "what providers told long ago could not be removed, and will be later");
+    loop {
+        match service.0.db.write(async |unit: &mut Unit| store::sweep_news(unit, until, SWEEP).await).await {
+            Ok(removed) if removed < u64::from(SWEEP) => return,
+            Ok(_) => {}
+            Err(error) => {
+                tracing::warn!(%error, "what providers told long ago could not be removed, and will be later");
+                return;
+            }
+        }
     }
 }

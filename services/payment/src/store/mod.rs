@@ -68,11 +68,11 @@ pub async fn is_news(unit: &mut Unit, provider: &str, id: &str) -> Result<bool, 
     Ok(unit.exec(NOTE, &[provider.into(), id.into(), now.into()]).await? > 0)
 }
 
-/// Forgets what providers told before `until`, a few hundred at once.
-pub async fn sweep_news(unit: &mut Unit, until: Timestamp) -> Result<u64, Error> {
+/// Forgets what providers told before `until`, at most `limit` of it at once. Says how much it was.
+pub async fn sweep_news(unit: &mut Unit, until: Timestamp, limit: u32) -> Result<u64, Error> {
     const REMOVE: &str = "DELETE FROM provider_events WHERE (provider, id) IN
-        (SELECT provider, id FROM provider_events WHERE create_time < $1 ORDER BY create_time LIMIT 500)";
-    unit.exec(REMOVE, &[until.into()]).await
+        (SELECT provider, id FROM provider_events WHERE create_time < $1 ORDER BY create_time LIMIT $2)";
+    unit.exec(REMOVE, &[until.into(), i64::from(limit).into()]).await
 }
 
 fn currency(row: &Row, index: usize) -> Result<Currency, Error> {

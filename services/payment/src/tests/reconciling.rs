@@ -36,3 +36,21 @@ async fn a_provider_is_not_asked_again_for_a_capture_that_has_ended() {
         bench.assert_sound().await;
     }
 }
+
+#[tokio::test]
+async fn a_sweep_removes_everything_that_is_old_enough_however_much_it_is() {
+    for bench in Bench::each().await {
+        bench
+            .run_sql(
+                "INSERT INTO provider_events (provider, id, create_time)
+                    WITH RECURSIVE counted (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM counted WHERE n < 1201)
+                    SELECT 'simulator', 'evt_' || n, n FROM counted",
+            )
+            .await;
+        let asked = bench.card(GOOD).await;
+        bench.process(asked).await.unwrap();
+        assert_eq!(bench.send_callbacks().await, 1);
+        reconcile::sweep(&bench.service).await;
+        assert_eq!(bench.number("SELECT COUNT(*) FROM provider_events").await, 1);
+    }
+}
