@@ -67,7 +67,8 @@ pub async fn insert(unit: &mut Unit, method: &Method) -> Result<(), Error> {
     unit.exec(INSERT, &binds).await.map(drop)
 }
 
-/// Removes a card of an owner; its provider has to forget it at once. False if there is none.
+/// Removes a card of an owner; its provider has to forget it as soon as no payment waits for an answer about it. False if
+/// there is none.
 pub async fn delete(unit: &mut Unit, owner: &str, id: &str) -> Result<bool, Error> {
     const DELETE: &str = "UPDATE payment_methods SET delete_time = $3, due_time = $3
         WHERE id = $1 AND owner = $2 AND delete_time IS NULL";

@@ -32,9 +32,11 @@ pub const REFUNDS: Due = Due {
     find: "SELECT id, '' FROM refunds WHERE due_time <= $1 ORDER BY due_time LIMIT $2",
     take: "UPDATE refunds SET due_time = $1 WHERE id = $2 AND $3 = '' AND due_time <= $4",
 };
-/// Cards that their provider has to forget. Their ids.
+/// Cards that their provider has to forget, except those that it may still be asked to charge. Their ids.
 pub const METHODS: Due = Due {
-    find: "SELECT id, '' FROM payment_methods WHERE due_time <= $1 ORDER BY due_time LIMIT $2",
+    find: "SELECT id, '' FROM payment_methods WHERE due_time <= $1
+            AND NOT EXISTS (SELECT 1 FROM payments WHERE state = 'PROCESSING' AND method_id = payment_methods.id)
+        ORDER BY due_time LIMIT $2",
     take: "UPDATE payment_methods SET due_time = $1 WHERE id = $2 AND $3 = '' AND due_time <= $4",
 };
 

@@ -51,6 +51,23 @@ async fn a_removed_card_is_forgotten_by_its_provider_and_payments_under_way_go_o
 }
 
 #[tokio::test]
+async fn a_removed_card_is_kept_until_the_payments_that_it_was_asked_for_are_answered() {
+    for bench in Bench::each().await {
+        // The first request is lost, and has to be made again with the same card.
+        let asked = bench.card("4000000000001034").await;
+        assert_eq!(bench.process(asked.clone()).await.unwrap().state(), State::Processing);
+        delete(&bench, &asked.owner_id, &asked.payment_method_id).await.unwrap();
+        assert_eq!(bench.reconcile().await, 0);
+        assert_eq!(bench.later().await, 1);
+        assert_eq!(bench.state(&asked.id).await, State::Authorized);
+        const KEPT: &str = "SELECT COUNT(*) FROM simulator_cards WHERE forget_time IS NULL";
+        assert_eq!(bench.number(KEPT).await, 1);
+        assert_eq!((bench.reconcile().await, bench.number(KEPT).await), (1, 0));
+        bench.assert_sound().await;
+    }
+}
+
+#[tokio::test]
 async fn a_slip_an_expired_card_and_a_real_one_are_refused() {
     for bench in Bench::each().await {
         let add = async |number: &str, month, year, code: &str| {
