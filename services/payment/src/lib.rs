@@ -1,6 +1,7 @@
 //! Payment owns how orders are paid: payments, what was captured and refunded of them, and the cards that people pay with.
 //! The wallet and every card provider make the same moves; what leaves the house is noted before, and reconciled after.
 
+mod alarm;
 mod handler;
 mod money;
 mod moves;
@@ -103,14 +104,14 @@ impl Service {
         tonic::service::Routes::new(PaymentServiceServer::new(self.clone()))
     }
 
-    /// Its work in the background, until drained: the reconciler, and the callbacks of the simulator.
+    /// Its work in the background, until drained: the reconciler, the alarm, and the callbacks of the simulator.
     pub async fn run(self, _log: Log, draining: Draining) {
         let callbacks = async {
             if let Some(simulator) = &self.0.simulator {
                 simulator::callbacks::run(simulator, &draining).await;
             }
         };
-        tokio::join!(reconcile::run(&self, &draining), callbacks);
+        tokio::join!(reconcile::run(&self, &draining), alarm::run(&self, &draining), callbacks);
     }
 
     /// Whoever takes cards.

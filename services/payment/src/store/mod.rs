@@ -4,6 +4,7 @@ pub mod captures;
 pub mod methods;
 pub mod payments;
 pub mod refunds;
+pub mod unfinished;
 pub mod verify;
 
 use kit::{Error, Timestamp};

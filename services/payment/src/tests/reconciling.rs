@@ -54,3 +54,33 @@ async fn a_sweep_removes_everything_that_is_old_enough_however_much_it_is() {
         assert_eq!(bench.number("SELECT COUNT(*) FROM provider_events").await, 1);
     }
 }
+
+#[tokio::test]
+async fn whatever_is_unfinished_is_known_by_its_age() {
+    for bench in Bench::each().await {
+        let minute = Duration::from_secs(60);
+        let oldest = async || crate::alarm::oldest(&bench.service).await.unwrap();
+        // Secured money is at rest.
+        bench.process(purchase("10.00")).await.unwrap();
+        assert_eq!(oldest().await, None);
+
+        let asked = bench.card("4000000000001026").await;
+        bench.process(asked.clone()).await.unwrap();
+        bench.clock.advance(minute);
+        assert_eq!(oldest().await, Some((asked.id.clone(), minute)));
+        assert_eq!((bench.reconcile().await, oldest().await), (1, None));
+
+        bench.capture(&asked.id, &shipment(), "4.00", false).await.unwrap_err();
+        bench.clock.advance(minute);
+        assert_eq!(oldest().await, Some((asked.id.clone(), minute)));
+        assert_eq!((bench.reconcile().await, oldest().await), (1, None));
+
+        let refund = bench.refund(&asked.id, "1.00").await.unwrap();
+        bench.clock.advance(minute);
+        bench.void(&asked).await.unwrap();
+        bench.clock.advance(minute);
+        assert_eq!(oldest().await, Some((refund.id, 2 * minute)), "the oldest of both");
+        assert_eq!(bench.reconcile().await, 2);
+        assert_eq!(oldest().await, None);
+    }
+}
