@@ -138,26 +138,32 @@ async fn a_callback_that_is_not_taken_is_sent_again() {
     }
 }
 
+/// A payment that its buyer has confirmed and its provider has granted, which nobody has told us yet: three ways lead to
+/// us. Gives back the payment, and what the provider would reply.
+async fn confirmed(bench: &Bench) -> (api::ProcessPaymentRequest, Evidence) {
+    let asked = bench.card("4000002500003155").await;
+    bench.process(asked.clone()).await.unwrap();
+    bench.send_callbacks().await;
+    let before = load(bench, &asked.id).await;
+    let work = async |unit: &mut storage::Unit| {
+        let step = before.decide(crate::payment::Command::Confirm, unit.now())?.unwrap();
+        store::payments::save(unit, &step, bench.service.soon(unit.now())).await?;
+        Ok(step.payment)
+    };
+    let processing = bench.db.write(work).await.unwrap();
+    let provider = bench.service.provider(&processing).unwrap();
+    let reply = provider.confirm(&processing).await.unwrap();
+    bench.clock.advance(Duration::from_secs(6));
+    (asked, reply)
+}
+
 /// T-RACE-WEBHOOK: the reply of the confirmation, the callback about it and the reconciler, in all six orders, and each
 /// of them twice.
 #[tokio::test]
 async fn reply_callback_and_reconciler_end_the_same_in_every_order() {
     for bench in Bench::each().await {
         for order in [[0, 1, 2], [0, 2, 1], [1, 0, 2], [1, 2, 0], [2, 0, 1], [2, 1, 0]] {
-            let asked = bench.card("4000002500003155").await;
-            bench.process(asked.clone()).await.unwrap();
-            bench.send_callbacks().await;
-            let before = load(&bench, &asked.id).await;
-            let work = async |unit: &mut storage::Unit| {
-                let step = before.decide(crate::payment::Command::Confirm, unit.now())?.unwrap();
-                store::payments::save(unit, &step, bench.service.soon(unit.now())).await?;
-                Ok(step.payment)
-            };
-            let processing = bench.db.write(work).await.unwrap();
-            // The provider has done it; three ways lead to us.
-            let provider = bench.service.provider(&processing).unwrap();
-            let reply = provider.confirm(&processing).await.unwrap();
-            bench.clock.advance(Duration::from_secs(6));
+            let (asked, reply) = confirmed(&bench).await;
             for way in order.into_iter().chain(order) {
                 match way {
                     0 => drop(settle::told(&bench.service, &asked.id, reply.clone()).await.unwrap()),
@@ -170,6 +176,40 @@ async fn reply_callback_and_reconciler_end_the_same_in_every_order() {
             assert_eq!(bench.facts(&asked.id).await, ["PaymentInitiated", "PaymentActionRequired", "PaymentSuccess"]);
         }
         assert_eq!(bench.number("SELECT COUNT(*) FROM simulator_charges").await, 6);
+        bench.assert_sound().await;
+    }
+}
+
+/// T-RACE-WEBHOOK, all three at the same moment: whoever is first writes, and the others find that it is old news.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn reply_callback_and_reconciler_that_come_at_once_have_one_effect() {
+    for bench in Bench::each().await {
+        let bench = Arc::new(bench);
+        for round in 0..20 {
+            let (asked, reply) = confirmed(&bench).await;
+            let (one, two, three) = (bench.clone(), bench.clone(), bench.clone());
+            let id = asked.id.clone();
+            let replied = tokio::spawn(async move { settle::told(&one.service, &id, reply).await.map(drop) });
+            let called = tokio::spawn(async move { two.send_callbacks().await });
+            let reconciled = tokio::spawn(async move { three.reconcile().await });
+            let (replied, called, reconciled) = tokio::join!(replied, called, reconciled);
+            // Whoever lost against the others is told to try again, and does.
+            assert!(replied.unwrap().map_or_else(|error| error.retryable(), |()| true));
+            called.unwrap();
+            reconciled.unwrap();
+            eventually(async || {
+                bench.later().await;
+                bench.send_callbacks().await;
+                bench.number("SELECT COUNT(*) FROM simulator_callbacks").await == 0
+            })
+            .await;
+            let payment = bench.get(&asked.id).await;
+            assert_eq!((payment.state(), payment.sequence), (State::Authorized, 4), "round {round}");
+            let facts = bench.facts(&asked.id).await;
+            assert_eq!(facts, ["PaymentInitiated", "PaymentActionRequired", "PaymentSuccess"], "round {round}");
+        }
+        assert_eq!(bench.number("SELECT COUNT(*) FROM provider_events").await, 40);
+        assert_eq!(bench.number("SELECT COUNT(*) FROM simulator_charges").await, 20);
         bench.assert_sound().await;
     }
 }
