@@ -7,6 +7,7 @@ use contracts::{
     payment::v1::{HandleProviderWebhookRequest, payment_service_client::PaymentServiceClient},
     r#type::v1::Reason,
 };
+use futures::StreamExt as _;
 use kit::{Call, Error, Timestamp, drain::Draining};
 use serde::{Deserialize, Serialize};
 use storage::{Session, Unit};
@@ -26,10 +27,15 @@ use crate::{
 const TICK: Duration = Duration::from_millis(200);
 /// How many callbacks one look takes up.
 const BATCH: i64 = 100;
+/// How many are sent at once: a receiver that is slow with one holds up no other.
+const AT_ONCE: usize = 16;
 /// The longest that sending one may take.
 const LIMIT: Duration = Duration::from_secs(5);
 /// After how long a callback is sent again that was not taken.
 const AGAIN: Duration = Duration::from_secs(2);
+
+/// The callback about a charge that was approved.
+const AUTHORIZED: &str = "charge.authorized";
 
 /// What a callback says, as JSON.
 #[derive(Deserialize, Serialize)]
@@ -56,7 +62,7 @@ struct Payload {
 /// Notes the callback about what has become of a charge.
 pub async fn about_charge(unit: &mut Unit, charge: &Charge, evidence: &Evidence) -> Result<(), Error> {
     let mut payload = Payload {
-        id: kit::id::new("evt", unit.now()),
+        id: String::new(),
         kind: String::new(),
         key: charge.key.clone(),
         charge: charge.id.clone(),
@@ -66,7 +72,7 @@ pub async fn about_charge(unit: &mut Unit, charge: &Charge, evidence: &Evidence)
         expires: charge.expire_time.seconds(),
     };
     match evidence {
-        Evidence::Authorized { .. } => payload.kind = "charge.authorized".to_owned(),
+        Evidence::Authorized { .. } => payload.kind = AUTHORIZED.to_owned(),
         Evidence::ActionRequired { url, .. } => {
             payload.kind = "charge.action_required".to_owned();
             payload.action_url.clone_from(url);
@@ -78,6 +84,7 @@ pub async fn about_charge(unit: &mut Unit, charge: &Charge, evidence: &Evidence)
         }
         Evidence::Undecided => return Ok(()),
     }
+    payload.id = about(&charge.key, &payload.kind);
     let send_time = match charge.behavior {
         Behavior::LateCallback => unit.now() + super::cards::LATE,
         Behavior::SlowAnswer => unit.now() + super::cards::SLOW,
@@ -86,6 +93,11 @@ pub async fn about_charge(unit: &mut Unit, charge: &Charge, evidence: &Evidence)
         _ => charge.ready_time.max(unit.now()),
     };
     note(unit, payload, charge.behavior, send_time).await
+}
+
+/// The id of a callback about a charge, of which there is one of each kind.
+fn about(key: &str, kind: &str) -> String {
+    kit::id::derive("evt", key, kind)
 }
 
 /// Notes the callback about a refund.
@@ -130,7 +142,7 @@ pub fn read(payload: &str) -> Result<Callback, Error> {
     let Payload { id, kind, key, charge: reference, code, message, action_url: url, expires } = payload;
     let expire_time = Timestamp::from_seconds(expires);
     let about = match kind.as_str() {
-        "charge.authorized" => About::Payment(key, Evidence::Authorized { reference, expire_time }),
+        AUTHORIZED => About::Payment(key, Evidence::Authorized { reference, expire_time }),
         "charge.action_required" => About::Payment(key, Evidence::ActionRequired { reference, url, expire_time }),
         "charge.declined" => About::Payment(key, Evidence::Refused(declined(&code, &message))),
         "refund.succeeded" => About::Refund(key, RefundEvidence::Succeeded),
@@ -153,33 +165,64 @@ pub async fn run(simulator: &Simulator, draining: &Draining) {
     }
 }
 
-/// Sends every callback whose time has come. Gives back how many were taken.
+/// Sends every callback whose time has come, several at once. Gives back how many were taken.
 ///
 /// # Errors
 /// If the books cannot be read or written.
 pub async fn send_due(simulator: &Simulator) -> Result<usize, Error> {
     let now = simulator.db.clock().now();
     let due = simulator.db.read(async |session: &mut Session| store::due_callbacks(session, now, BATCH).await).await?;
-    let mut taken = 0;
-    for message in due {
-        let mut sent = Ok(());
-        for _ in 0..message.copies {
-            sent = send(simulator, &message).await;
-        }
-        let id = message.id;
-        match sent {
-            Err(error) if !error.definitive() => {
-                tracing::warn!(callback = id, %error, "a callback of the simulator was not taken, and is sent again");
-                let again = async |unit: &mut Unit| store::postpone_callback(unit, &id, unit.now() + AGAIN).await;
-                simulator.db.write(again).await?;
-            }
-            _ => {
-                simulator.db.write(async |unit: &mut Unit| store::remove_callback(unit, &id).await).await?;
-                taken += 1;
-            }
-        }
+    deliver(simulator, due).await
+}
+
+/// Sends the callback that says that a charge was authorized, if it was not sent yet, and nobody else's.
+///
+/// # Errors
+/// If the books cannot be read or written.
+pub async fn send_authorized(simulator: &Simulator, charge: &Charge) -> Result<(), Error> {
+    let id = about(&charge.key, AUTHORIZED);
+    let own = simulator.db.read(async |session: &mut Session| store::callback(session, &id).await).await?;
+    deliver(simulator, own.into_iter().collect()).await.map(drop)
+}
+
+/// Sends callbacks, and writes what became of all of them in one unit. Gives back how many were taken.
+async fn deliver(simulator: &Simulator, callbacks: Vec<Message>) -> Result<usize, Error> {
+    if callbacks.is_empty() {
+        return Ok(0);
     }
-    Ok(taken)
+    let mut sent: Vec<(String, bool)> = futures::stream::iter(callbacks)
+        .map(|message| async move { (message.id.clone(), is_taken(simulator, &message).await) })
+        .buffer_unordered(AT_ONCE)
+        .collect()
+        .await;
+    sent.sort();
+    let write = async |unit: &mut Unit| {
+        let again = unit.now() + AGAIN;
+        for (id, taken) in &sent {
+            match taken {
+                true => store::remove_callback(unit, id).await?,
+                false => store::postpone_callback(unit, id, again).await?,
+            }
+        }
+        Ok(())
+    };
+    simulator.db.write(write).await?;
+    Ok(sent.iter().filter(|(_, taken)| *taken).count())
+}
+
+/// Sends a callback as often as it has copies. False if it has to be sent again.
+async fn is_taken(simulator: &Simulator, message: &Message) -> bool {
+    let mut sent = Ok(());
+    for _ in 0..message.copies {
+        sent = send(simulator, message).await;
+    }
+    match sent {
+        Err(error) if !error.definitive() => {
+            tracing::warn!(callback = message.id, %error, "a callback of the simulator was not taken, and is sent again");
+            false
+        }
+        _ => true,
+    }
 }
 
 async fn send(simulator: &Simulator, message: &Message) -> Result<(), Error> {

@@ -97,7 +97,7 @@ impl Provider for Simulator {
         }
         match charge.behavior {
             Behavior::SlowAnswer => self.db.clock().sleep_until(charge.ready_time + cards::SLOW).await,
-            Behavior::EarlyCallback => drop(callbacks::send_due(self).await?),
+            Behavior::EarlyCallback => callbacks::send_authorized(self, &charge).await?,
             _ => {}
         }
         Ok(evidence(&charge, self.now()))

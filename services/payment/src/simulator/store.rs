@@ -145,7 +145,13 @@ pub async fn due_callbacks(session: &mut Session, now: Timestamp, limit: i64) ->
     const DUE: &str = "SELECT id, payload, copies FROM simulator_callbacks
         WHERE send_time <= $1 ORDER BY send_time, id LIMIT $2";
     let rows = session.rows(DUE, &[now.into(), limit.into()]).await?;
-    rows.iter().map(|row| Ok(Message { id: row.text(0)?, payload: row.text(1)?, copies: row.int(2)? })).collect()
+    rows.iter().map(message).collect()
+}
+
+/// A callback that was not taken yet.
+pub async fn callback(session: &mut Session, id: &str) -> Result<Option<Message>, Error> {
+    const FIND: &str = "SELECT id, payload, copies FROM simulator_callbacks WHERE id = $1";
+    session.row(FIND, &[id.into()]).await?.as_ref().map(message).transpose()
 }
 
 pub async fn remove_callback(unit: &mut Unit, id: &str) -> Result<(), Error> {
@@ -155,6 +161,10 @@ pub async fn remove_callback(unit: &mut Unit, id: &str) -> Result<(), Error> {
 pub async fn postpone_callback(unit: &mut Unit, id: &str, until: Timestamp) -> Result<(), Error> {
     const POSTPONE: &str = "UPDATE simulator_callbacks SET send_time = $2 WHERE id = $1";
     unit.exec(POSTPONE, &[id.into(), until.into()]).await.map(drop)
+}
+
+fn message(row: &Row) -> Result<Message, Error> {
+    Ok(Message { id: row.text(0)?, payload: row.text(1)?, copies: row.int(2)? })
 }
 
 fn read(row: &Row) -> Result<Charge, Error> {

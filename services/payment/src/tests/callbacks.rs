@@ -105,6 +105,33 @@ async fn a_callback_that_comes_early_twice_or_late_changes_nothing_more() {
     }
 }
 
+#[tokio::test]
+async fn a_callback_that_comes_before_its_answer_takes_no_other_with_it() {
+    for bench in Bench::each().await {
+        let (another, early) = (bench.card(GOOD).await, bench.card("4000000000001042").await);
+        bench.process(another).await.unwrap();
+        bench.process(early.clone()).await.unwrap();
+        assert_eq!(bench.facts(&early.id).await, ["PaymentInitiated", "PaymentSuccess"]);
+        assert_eq!(bench.number("SELECT COUNT(*) FROM provider_events").await, 1);
+        assert_eq!(bench.send_callbacks().await, 1);
+        assert_eq!(bench.number("SELECT COUNT(*) FROM provider_events").await, 2);
+    }
+}
+
+#[tokio::test]
+async fn callbacks_are_sent_at_once_and_done_with_in_one_unit() {
+    for bench in Bench::each().await {
+        for _ in 0..20 {
+            bench.process(bench.card(GOOD).await).await.unwrap();
+        }
+        let before = bench.db.stats().units;
+        assert_eq!(bench.send_callbacks().await, 20);
+        // Each is taken in a unit of its own.
+        assert_eq!(bench.db.stats().units - before, 20 + 1);
+        assert_eq!(bench.number("SELECT COUNT(*) FROM simulator_callbacks").await, 0);
+    }
+}
+
 /// INV-4: two that are told the same event at once have one effect.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn one_event_that_is_told_many_times_at_once_has_one_effect() {
