@@ -5,38 +5,114 @@ use contracts::payment::v1::VerifyPaymentsResponse;
 use kit::{Error, Timestamp};
 use storage::Session;
 
-use crate::{Service, payment::State, refund, store::verify};
+use crate::{
+    Service,
+    payment::State,
+    refund,
+    store::verify::{self, Check, Page},
+};
 
 /// The most sentences in one reply.
 const PROBLEMS_MAX: usize = 100;
+/// How much one read looks at: few enough that nobody waits for it.
+const PAGE: i64 = 1_000;
 
-/// Adds everything up at one moment.
+/// What is looked at, page by page.
+#[derive(Clone, Copy)]
+enum Subject {
+    Payments,
+    /// The simulator's books, for what we may not know of.
+    Charges,
+    Histories,
+}
+
+/// Adds everything up, page by page. Each payment is looked at at one moment, and all of them while they go on.
 ///
 /// # Errors
 /// If the database cannot be read.
 pub async fn verify(service: &Service) -> Result<VerifyPaymentsResponse, Error> {
-    let simulator = service.0.simulator.is_some();
-    let now = service.0.db.clock().now();
-    service.0.db.read(async |session: &mut Session| add_up(session, simulator, now).await).await
+    by_pages(service, PAGE).await
 }
 
-async fn add_up(session: &mut Session, simulator: bool, now: Timestamp) -> Result<VerifyPaymentsResponse, Error> {
-    let payment_count = verify::count(session).await?;
+/// Adds everything up, so much in one read.
+pub(crate) async fn by_pages(service: &Service, size: i64) -> Result<VerifyPaymentsResponse, Error> {
     let mut problems = Vec::new();
-    let limit = i64::try_from(PROBLEMS_MAX).map_err(Error::internal)?;
+    let payment_count = every_page(service, Subject::Payments, size, &mut problems).await?;
+    if service.0.simulator.is_some() {
+        every_page(service, Subject::Charges, size, &mut problems).await?;
+    }
+    every_page(service, Subject::Histories, size, &mut problems).await?;
+    Ok(VerifyPaymentsResponse { holds: problems.is_empty(), payment_count, problems })
+}
+
+/// Looks at every page, in a read of its own. Gives back how much there was.
+async fn every_page(service: &Service, subject: Subject, size: i64, problems: &mut Vec<String>) -> Result<i64, Error> {
+    let now = service.0.db.clock().now();
+    let simulator = service.0.simulator.is_some();
+    let (mut after, mut count) = (String::new(), 0);
+    loop {
+        // How many more are worth to be named.
+        let room = i64::try_from(PROBLEMS_MAX.saturating_sub(problems.len())).unwrap_or_default();
+        let next = service.0.db.read(async |session: &mut Session| {
+            let next = match subject {
+                Subject::Payments => verify::PAYMENTS,
+                Subject::Charges => verify::CHARGES,
+                Subject::Histories => verify::HISTORIES,
+            };
+            let Some(page) = verify::page(session, next, &after, size).await? else { return Ok(None) };
+            let found = match subject {
+                Subject::Payments => figures(session, &page, simulator.then_some(now), room).await?,
+                Subject::Charges => provider(session, verify::SECURED, &page, now, room).await?,
+                Subject::Histories => moves(session, &page).await?,
+            };
+            Ok(Some((page, found)))
+        });
+        let Some((page, found)) = next.await? else { return Ok(count) };
+        problems.extend(found);
+        problems.truncate(PROBLEMS_MAX);
+        count += page.count;
+        after = page.end;
+        // Whoever waits for this thread goes first.
+        tokio::task::yield_now().await;
+    }
+}
+
+/// What is wrong with payments by themselves, and by the books of the simulator if there is one at that time.
+async fn figures(
+    session: &mut Session,
+    page: &Page,
+    simulator: Option<Timestamp>,
+    room: i64,
+) -> Result<Vec<String>, Error> {
+    let mut problems = Vec::new();
     for check in verify::FIGURES {
-        for id in verify::wrong(session, check.sql, limit).await? {
-            problems.push(format!("INV-9: {id} {}.", check.says));
-        }
+        let wrong = verify::wrong(session, check, page, room).await?;
+        problems.extend(wrong.iter().map(|id| format!("INV-9: {id} {}.", check.says)));
     }
-    if simulator {
-        for check in verify::SIMULATOR {
-            for id in verify::wrong_at(session, check.sql, now, limit).await? {
-                problems.push(format!("INV-9: {id} {}.", check.says));
-            }
-        }
+    if let Some(now) = simulator {
+        problems.extend(provider(session, verify::SIMULATOR, page, now, room).await?);
     }
-    for (id, from, to) in verify::moves(session).await? {
+    Ok(problems)
+}
+
+async fn provider(
+    session: &mut Session,
+    checks: &[Check],
+    page: &Page,
+    now: Timestamp,
+    room: i64,
+) -> Result<Vec<String>, Error> {
+    let mut problems = Vec::new();
+    for check in checks {
+        let wrong = verify::wrong_at(session, check, page, now, room).await?;
+        problems.extend(wrong.iter().map(|id| format!("INV-9: {id} {}.", check.says)));
+    }
+    Ok(problems)
+}
+
+async fn moves(session: &mut Session, page: &Page) -> Result<Vec<String>, Error> {
+    let mut problems = Vec::new();
+    for (id, from, to) in verify::moves(session, page).await? {
         let (ended, legal) = match id.starts_with("pay_") {
             true => {
                 let (from, to) = (State::named(&from)?, State::named(&to)?);
@@ -53,6 +129,5 @@ async fn add_up(session: &mut Session, simulator: bool, now: Timestamp) -> Resul
             problems.push(format!("INV-7: {id} went from {from} to {to}, which is no move."));
         }
     }
-    problems.truncate(PROBLEMS_MAX);
-    Ok(VerifyPaymentsResponse { holds: problems.is_empty(), payment_count, problems })
+    Ok(problems)
 }

@@ -76,6 +76,11 @@ const FAULTS: [(&str, &str, &str); 14] = [
     ),
 ];
 
+fn sorted(mut problems: Vec<String>) -> Vec<String> {
+    problems.sort();
+    problems
+}
+
 /// Payments of every kind, at rest.
 async fn everything(bench: &Bench) {
     let wallet = purchase("10.00");
@@ -103,9 +108,33 @@ async fn every_fault_that_is_planted_is_found_and_named() {
             let verified = bench.verify().await;
             let heard = verified.problems.iter().any(|found| found.contains(problem));
             assert!(!verified.holds && heard, "{problem}: {:?}", verified.problems);
+            // However little one read looks at, nothing falls between two of them.
+            let paged = crate::verify::by_pages(&bench.service, 1).await.unwrap();
+            assert_eq!((sorted(paged.problems), paged.payment_count), (sorted(verified.problems), 6));
             bench.run_sql(heal).await;
             bench.assert_sound().await;
         }
+    }
+}
+
+/// One read looks at a page, so that nobody waits for the audit however much there is.
+#[tokio::test]
+async fn an_audit_is_many_small_reads_and_names_no_more_than_a_hundred() {
+    for bench in Bench::each().await {
+        bench
+            .run_sql(
+                "INSERT INTO payments (id, order_id, owner, provider, state, unit, scale, amount, captured, capturing,
+                        refunded, void_asked, release, sequence, facts, create_time, update_time)
+                    WITH RECURSIVE counted (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM counted WHERE n < 2500)
+                    SELECT 'pay_' || n, 'ord_0', 'usr_0', 'wallet', 'CAPTURED', 'USD', 2, 1000, 0, 0, 0, 0, 'NONE', 1, 1,
+                        n, n FROM counted",
+            )
+            .await;
+        let verified = bench.verify().await;
+        assert_eq!((verified.holds, verified.payment_count), (true, 2_500));
+        bench.run_sql("UPDATE payments SET captured = 1").await;
+        let verified = bench.verify().await;
+        assert_eq!((verified.holds, verified.payment_count, verified.problems.len()), (false, 2_500, 100));
     }
 }
 
