@@ -165,13 +165,26 @@ impl Reply {
     }
 }
 
-/// Appends a statement of ours, its parameters counted from `before` on. It has fewer than ten.
+/// Appends a statement of ours, its parameters counted from `before` on.
 fn push_renumbered(sql: &mut String, statement: &str, before: usize) {
     let mut pieces = statement.split('$');
     sql.push_str(pieces.next().unwrap_or_default());
     for piece in pieces {
-        let (digit, rest) = piece.split_at(1);
-        let number = digit.parse::<usize>().unwrap_or_default() + before;
+        let digits = piece.bytes().take_while(u8::is_ascii_digit).count();
+        let (number, rest) = piece.split_at(digits);
+        let number = number.parse::<usize>().unwrap_or_default() + before;
         sql.push_str(&format!("${number}{rest}"));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parameters_are_counted_on_however_many_there_are() {
+        let mut sql = String::new();
+        push_renumbered(&mut sql, "VALUES ($1, $2), ($10, $11) ON CONFLICT", 6);
+        assert_eq!(sql, "VALUES ($7, $8), ($16, $17) ON CONFLICT");
     }
 }
