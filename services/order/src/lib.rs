@@ -57,6 +57,7 @@ pub const MIGRATIONS: &[Migration] = &[
     Migration { version: 2, name: "purchases", sql: include_str!("../migrations/0002_purchases.sql") },
     Migration { version: 3, name: "carts", sql: include_str!("../migrations/0003_carts.sql") },
     Migration { version: 4, name: "invoices", sql: include_str!("../migrations/0004_invoices.sql") },
+    Migration { version: 5, name: "indices", sql: include_str!("../migrations/0005_indices.sql") },
 ];
 
 /// What may be set.

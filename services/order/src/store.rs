@@ -190,7 +190,13 @@ pub async fn list(
     before: Option<&str>,
     limit: i64,
 ) -> Result<Vec<Order>, Error> {
-    let mut sql = format!("SELECT {COLUMNS} FROM orders WHERE 1 = 1");
+    let (sql, binds) = list_sql(scope, state, before, limit);
+    session.rows_dynamic(sql, &binds).await?.iter().map(read).collect()
+}
+
+/// The statement of [`list`].
+pub fn list_sql(scope: &Scope, state: Option<State>, before: Option<&str>, limit: i64) -> (String, Vec<Bind>) {
+    let mut sql = format!("SELECT {COLUMNS} FROM orders WHERE {}", narrowed(scope, state));
     let mut binds: Vec<Bind> = Vec::new();
     let conditions =
         [(" AND owner = $", scope.owner()), (" AND state = $", state.map(State::name)), (" AND id < $", before)];
@@ -202,7 +208,18 @@ pub async fn list(
     }
     binds.push(limit.into());
     sql.push_str(&format!(" ORDER BY id DESC LIMIT ${}", binds.len()));
-    session.rows_dynamic(sql, &binds).await?.iter().map(read).collect()
+    (sql, binds)
+}
+
+/// The condition of the index that finds the orders of everyone in a state that does not last. Those of one owner have an
+/// index of their own.
+fn narrowed(scope: &Scope, state: Option<State>) -> &'static str {
+    match (scope.owner(), state) {
+        (None, Some(State::Pending | State::Confirmed | State::PartiallyFulfilled | State::Cancelling)) => {
+            "state IN ('PENDING', 'CONFIRMED', 'PARTIALLY_FULFILLED', 'CANCELLING')"
+        }
+        _ => "1 = 1",
+    }
 }
 
 /// Orders after an id, the oldest first, by what is under way on them: one state, or any that has not ended.
@@ -212,14 +229,21 @@ pub async fn list_sagas(
     after: &str,
     limit: i64,
 ) -> Result<Vec<Order>, Error> {
-    let condition = match state {
-        Some(_) => "saga_state = $3",
-        None => "saga_state IN ('RUNNING', 'COMPENSATING', 'STUCK')",
-    };
-    let sql = format!("SELECT {COLUMNS} FROM orders WHERE id > $1 AND {condition} ORDER BY id LIMIT $2");
     let mut binds: Vec<Bind> = vec![after.into(), limit.into()];
     binds.extend(state.map(|state| Bind::from(state.name())));
-    session.rows_dynamic(sql, &binds).await?.iter().map(read).collect()
+    session.rows_dynamic(sagas_sql(state), &binds).await?.iter().map(read).collect()
+}
+
+/// The statement of [`list_sagas`].
+pub fn sagas_sql(state: Option<saga::State>) -> String {
+    use saga::State::{Compensated, Succeeded};
+    // The index of what has not ended is used only where its own condition stands.
+    let condition = match state {
+        Some(Succeeded | Compensated) => "saga_state = $3",
+        Some(_) => "saga_state IN ('RUNNING', 'COMPENSATING', 'STUCK') AND saga_state = $3",
+        None => "saga_state IN ('RUNNING', 'COMPENSATING', 'STUCK')",
+    };
+    format!("SELECT {COLUMNS} FROM orders WHERE id > $1 AND {condition} ORDER BY id LIMIT $2")
 }
 
 /// Purchases that have rested since a moment and have pieces to ship, with the number of their last change, the oldest

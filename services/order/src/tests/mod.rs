@@ -9,6 +9,7 @@ mod invoices;
 mod migrating;
 mod moves;
 mod orders;
+mod outages;
 mod papers;
 mod returning;
 mod rules;

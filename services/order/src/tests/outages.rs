@@ -1,0 +1,36 @@
+//! What was left undone is found, and carried on in good time; what cannot be is not hidden.
+
+use storage::{Bind, Session};
+
+use super::*;
+use crate::{order, saga};
+
+#[tokio::test]
+async fn what_has_not_ended_is_found_without_looking_at_what_has() {
+    install();
+    for database in storage::testing::each_database().await {
+        if !database.url().starts_with("sqlite") {
+            // PostgreSQL plans by what is there, and here is nothing.
+            continue;
+        }
+        let bench = Bench::with(database, Settings::default()).await;
+        let explain = async |sql: String, binds: &[Bind]| {
+            let sql = format!("EXPLAIN QUERY PLAN {sql}");
+            let rows = async |session: &mut Session| session.rows_dynamic(sql, binds).await;
+            bench.db.read(rows).await.unwrap()[0].text(3).unwrap()
+        };
+        for state in saga::State::ALL {
+            let plan = explain(store::sagas_sql(Some(state)), &["".into(), 1.into(), state.name().into()]).await;
+            let ended = matches!(state, saga::State::Succeeded | saga::State::Compensated);
+            assert_eq!(plan.contains("orders_open"), !ended, "{state:?}: {plan}");
+        }
+        for state in order::State::ALL {
+            let (sql, binds) = store::list_sql(&Scope::All, Some(state), Some("ord_"), 1);
+            let plan = explain(sql, &binds).await;
+            assert_eq!(plan.contains("orders_by_state"), !state.is_final(), "{state:?}: {plan}");
+            let (sql, binds) = store::list_sql(&Scope::Owner("usr_1".to_owned()), Some(state), Some("ord_"), 1);
+            let plan = explain(sql, &binds).await;
+            assert!(plan.contains("orders_by_owner"), "{state:?}: {plan}");
+        }
+    }
+}
