@@ -8,6 +8,7 @@ mod cart_handler;
 mod cart_store;
 mod cart_sweep;
 mod change;
+mod closing;
 mod command;
 mod events;
 mod fulfillment;
@@ -188,6 +189,7 @@ impl Service {
                 warehouse::run(self, draining).await;
             }
         };
-        tokio::join!(runner::reconcile(self, draining), alarm::run(self, draining), ship, end_streams);
+        let (reconcile, close) = (runner::reconcile(self, draining), closing::run(self, draining));
+        tokio::join!(reconcile, close, alarm::run(self, draining), ship, end_streams);
     }
 }

@@ -248,8 +248,7 @@ fn pause(order: &Order, attempts: i64) -> Duration {
     rand::rng().random_range(Duration::ZERO..=most)
 }
 
-/// Takes over what a crash, or a neighbour that could not be reached, has left; closes orders whose goods can no longer
-/// be returned; until drained.
+/// Takes over what a crash, or a neighbour that could not be reached, has left, until drained.
 pub async fn reconcile(service: &Service, draining: &Draining) {
     while !draining.is_set() {
         match reconcile_once(service).await {
@@ -257,9 +256,6 @@ pub async fn reconcile(service: &Service, draining: &Draining) {
             Ok(finished) if finished > 0 => continue,
             Ok(_) => {}
             Err(error) => tracing::warn!(%error, "unfinished orders could not be taken up, and will be tried again"),
-        }
-        if let Err(error) = close_once(service).await {
-            tracing::warn!(%error, "orders could not be completed, and will be tried again");
         }
         tokio::select! {
             () = draining.wait() => return,
@@ -300,24 +296,4 @@ async fn take_over(service: &Service, open: Open) -> Result<Order, Error> {
         Kind::Trade(_) => settle::carry_out(service, open).await,
         Kind::Purchase(_) => carry_on(service, open.order, None).await.map(|pass| pass.order),
     }
-}
-
-/// Completes orders whose goods can no longer be returned. Gives back how many.
-pub(crate) async fn close_once(service: &Service) -> Result<usize, Error> {
-    let db = &service.0.db;
-    let ids = db.read(async |session| store::to_close(session, db.clock().now(), BATCH).await).await?;
-    let count = ids.len();
-    for id in ids {
-        db.write(async |unit: &mut Unit| close(service, unit, &id).await).await?;
-    }
-    Ok(count)
-}
-
-async fn close(service: &Service, unit: &mut Unit, id: &str) -> Result<(), Error> {
-    let before = store::lock(unit, &Scope::All, id).await?;
-    // Somebody else may have closed it, or begun to take goods back.
-    if before.close_time.is_none_or(|time| time > unit.now()) || !before.saga.is_idle() {
-        return Ok(());
-    }
-    service.change(unit, &before, Command::Complete, Vec::new()).await.map(|_| ())
 }

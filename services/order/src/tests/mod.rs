@@ -40,7 +40,7 @@ use kit::{
 use storage::{Db, Options, testing::Database};
 use tonic::{Request, Response, Status};
 
-use crate::{MIGRATIONS, Service, Settings, runner, store, warehouse};
+use crate::{MIGRATIONS, Service, Settings, closing, runner, store, warehouse};
 
 /// An order service over a database of its own, between a catalog and a ledger that a test holds in its hand.
 struct Bench {

@@ -1,9 +1,27 @@
 //! What was left undone is found, and carried on in good time; what cannot be is not hidden.
 
+use api::order::State;
 use storage::{Bind, Session};
 
 use super::*;
 use crate::{order, saga};
+
+#[tokio::test]
+async fn many_orders_are_completed_with_one_commit() {
+    for bench in Bench::each_patient().await {
+        let me = user();
+        for _ in 0..40 {
+            let id = bench.buy(&me, MUGS, State::Confirmed).await.id;
+            bench.ship(&id, &[]).await.unwrap();
+        }
+        bench.clock.advance(Duration::from_secs(30 * 24 * 60 * 60));
+        let before = bench.db.stats();
+        assert_eq!(closing::work(&bench.service).await.unwrap(), 40);
+        assert_eq!(bench.db.stats().units - before.units, 1);
+        assert!(bench.states(&me).await.iter().all(|state| *state == State::Completed));
+        assert_eq!(closing::work(&bench.service).await.unwrap(), 0);
+    }
+}
 
 #[tokio::test]
 async fn what_has_not_ended_is_found_without_looking_at_what_has() {

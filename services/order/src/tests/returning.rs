@@ -76,7 +76,7 @@ async fn only_what_was_shipped_and_is_not_announced_yet_comes_back_in_time() {
         announce(&bench, &me, &id, 2).await.unwrap();
         bench.clock.advance(Duration::from_secs(30 * 24 * 60 * 60));
         assert_eq!(announce(&bench, &me, &id, 1).await.unwrap_err().reason(), "RETURN_WINDOW_CLOSED");
-        runner::close_once(&bench.service).await.unwrap();
+        closing::work(&bench.service).await.unwrap();
         assert_eq!(announce(&bench, &me, &id, 1).await.unwrap_err().reason(), "RETURN_WINDOW_CLOSED");
         assert_eq!(bench.payment.refunded(), 0);
     }

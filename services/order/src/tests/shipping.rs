@@ -108,12 +108,12 @@ async fn an_order_is_completed_when_the_time_to_return_goods_is_over() {
         let me = user();
         let id = bench.buy(&me, MUGS, State::Confirmed).await.id;
         bench.ship(&id, &[]).await.unwrap();
-        assert_eq!(runner::close_once(&bench.service).await.unwrap(), 0);
+        assert_eq!(closing::work(&bench.service).await.unwrap(), 0);
         bench.clock.advance(Duration::from_secs(30 * 24 * 60 * 60));
-        assert_eq!(runner::close_once(&bench.service).await.unwrap(), 1);
+        assert_eq!(closing::work(&bench.service).await.unwrap(), 1);
         assert_eq!(bench.get(&me, &id).await.unwrap().state(), State::Completed);
         assert_eq!(bench.facts().await.last().unwrap().1, "OrderCompleted");
-        assert_eq!(runner::close_once(&bench.service).await.unwrap(), 0);
+        assert_eq!(closing::work(&bench.service).await.unwrap(), 0);
     }
 }
 
