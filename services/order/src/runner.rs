@@ -6,6 +6,7 @@
 use std::{sync::Arc, time::Duration};
 
 use contracts::order::v1::{self as api, CreateShipmentResponse, LineQuantity, ReceiveReturnResponse, Shipment};
+use futures::StreamExt as _;
 use kit::{Call, Error, Scope, drain::Draining};
 use rand::Rng;
 use storage::{Key, Unit, failpoint};
@@ -24,8 +25,10 @@ use crate::{
 
 /// How often the reconciler looks for unfinished orders.
 const TICK: Duration = Duration::from_secs(1);
-/// How many orders the reconciler takes over at once.
-const BATCH: i64 = 32;
+/// How many orders the reconciler takes over with one unit.
+const BATCH: i64 = 256;
+/// How many orders that were left are carried on at once.
+const AT_ONCE: usize = 256;
 /// The pause after the first failure; it doubles, and is cut at random.
 const PAUSE: Duration = Duration::from_millis(200);
 /// The longest pause.
@@ -250,45 +253,70 @@ fn pause(order: &Order, attempts: i64) -> Duration {
 
 /// Takes over what a crash, or a neighbour that could not be reached, has left, until drained.
 pub async fn reconcile(service: &Service, draining: &Draining) {
+    // One that is slow keeps no other waiting, and the next are taken over as soon as there is room for one.
+    let left = async_stream::stream! {
+        while let Some(left) = next_left(service, draining).await {
+            for open in left {
+                yield open;
+            }
+        }
+    };
+    let finished = left.map(|open| finish_left(service, open)).buffer_unordered(AT_ONCE);
+    finished.for_each(|_| std::future::ready(())).await;
+}
+
+/// Some orders whose lease has ended, as soon as there are any. Nothing once drained.
+async fn next_left(service: &Service, draining: &Draining) -> Option<Vec<Open>> {
     while !draining.is_set() {
-        match reconcile_once(service).await {
-            // There may be more.
-            Ok(finished) if finished > 0 => continue,
+        match claim(service).await {
+            // There may be more: nobody waits before the next look.
+            Ok(left) if !left.is_empty() => return Some(left),
             Ok(_) => {}
             Err(error) => tracing::warn!(%error, "unfinished orders could not be taken up, and will be tried again"),
         }
         tokio::select! {
-            () = draining.wait() => return,
+            () = draining.wait() => return None,
             () = service.0.db.clock().sleep(TICK) => {}
+        }
+    }
+    None
+}
+
+/// Takes over orders whose lease has ended.
+async fn claim(service: &Service) -> Result<Vec<Open>, Error> {
+    let db = &service.0.db;
+    // Looked at before they are taken: a look costs no commit.
+    if !db.read(async |session| store::any_due(session, db.clock().now()).await).await? {
+        return Ok(Vec::new());
+    }
+    let lease = service.0.settings.reconcile_after;
+    db.write(async |unit: &mut Unit| store::claim(unit, unit.now() + lease, BATCH).await).await
+}
+
+/// Carries on an order that was left. Says whether nothing is left of it.
+async fn finish_left(service: &Service, open: Open) -> bool {
+    let id = open.order.id.clone();
+    let call = Call::background("order", service.0.settings.reconcile_after);
+    match kit::call::run(call, take_over(service, open)).await {
+        Ok(order) if order.saga.is_idle() => {
+            tracing::info!(order = id, state = order.state.name(), "finished what was left of an order");
+            true
+        }
+        // It waits, or is stuck, and that was said.
+        Ok(_) => false,
+        Err(error) => {
+            tracing::warn!(order = id, %error, "an order is left to be taken up again");
+            false
         }
     }
 }
 
-/// Carries on every order whose lease has ended. Gives back how many were finished.
+/// What [`reconcile`] does, once: carries on orders whose lease has ended. Gives back how many were finished.
+#[cfg(test)]
 pub(crate) async fn reconcile_once(service: &Service) -> Result<usize, Error> {
-    let lease = service.0.settings.reconcile_after;
-    // Looked at before it is taken: a look costs no commit.
-    let due = service.0.db.read(async |session| store::any_due(session, service.0.db.clock().now()).await).await?;
-    if !due {
-        return Ok(0);
-    }
-    let claim = async |unit: &mut Unit| store::claim(unit, unit.now() + lease, BATCH).await;
-    let claimed = service.0.db.write(claim).await?;
-    let attempts = claimed.into_iter().map(|open| async {
-        let id = open.order.id.clone();
-        match kit::call::run(Call::background("order", lease), take_over(service, open)).await {
-            Ok(order) if order.saga.is_due() => false,
-            Ok(order) => {
-                tracing::info!(order = id, state = order.state.name(), "finished what was left of an order");
-                true
-            }
-            Err(error) => {
-                tracing::warn!(order = id, %error, "an order is left to be taken up again");
-                false
-            }
-        }
-    });
-    Ok(futures::future::join_all(attempts).await.into_iter().filter(|finished| *finished).count())
+    let left = futures::stream::iter(claim(service).await?);
+    let finished = left.map(|open| finish_left(service, open)).buffer_unordered(AT_ONCE);
+    Ok(finished.filter(|finished| std::future::ready(*finished)).count().await)
 }
 
 async fn take_over(service: &Service, open: Open) -> Result<Order, Error> {

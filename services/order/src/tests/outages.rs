@@ -1,10 +1,40 @@
 //! What was left undone is found, and carried on in good time; what cannot be is not hidden.
 
 use api::order::State;
+use contracts::payment::v1::payment;
 use storage::{Bind, Session};
 
 use super::*;
 use crate::{order, saga};
+
+/// Benches whose service starts nothing by itself, as after a crash.
+async fn crashed() -> Vec<Bench> {
+    let mut benches = Vec::new();
+    for database in storage::testing::each_database().await {
+        benches.push(Bench::with(database, Settings { running_max: 0, ..Settings::default() }).await);
+    }
+    benches
+}
+
+#[tokio::test]
+async fn orders_that_wait_keep_no_other_from_being_taken_over() {
+    for bench in crashed().await {
+        let me = user();
+        bench.catalog.sell(basket(MUGS));
+        // None of them can end, and the clock stands: whatever pauses after some of them pauses for ever.
+        bench.payment.become_next(payment::State::Processing, "");
+        for _ in 0..40 {
+            bench.create(&me, items()).await.unwrap();
+        }
+        bench.clock.advance(Duration::from_secs(6));
+        let (drain, draining) = kit::drain::Drain::new();
+        let service = bench.service.clone();
+        let reconciler = tokio::spawn(async move { runner::reconcile(&service, &draining).await });
+        eventually(async || bench.payment.payments().len() == 40).await;
+        drain.start();
+        reconciler.await.unwrap();
+    }
+}
 
 #[tokio::test]
 async fn many_orders_are_completed_with_one_commit() {
