@@ -235,10 +235,13 @@ async fn wait(service: &Service, order: &Order, halt: Halt) -> Result<Order, Err
         ..order.saga.clone()
     };
     let noted = service.0.db.write(async |unit: &mut Unit| store::note(unit, order, &saga).await).await?;
-    if stuck && noted {
-        tracing::error!(order = order.id, step, %error, "an order is stuck: repair the cause, then call RetrySaga");
-    } else {
-        tracing::info!(order = order.id, step, attempts, %error, "an order waits");
+    match (noted, stuck) {
+        // There is news, or somebody else goes on with it.
+        (false, _) => return Ok(order.clone()),
+        (true, true) => {
+            tracing::error!(order = order.id, step, %error, "an order is stuck: repair the cause, then call RetrySaga");
+        }
+        (true, false) => tracing::info!(order = order.id, step, attempts, %error, "an order waits"),
     }
     Ok(Order { saga, ..order.clone() })
 }

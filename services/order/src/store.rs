@@ -118,21 +118,23 @@ pub async fn save(
 }
 
 /// Notes how a saga goes on that was in one state: it waits, is stuck, or is taken up again. Nothing that a reader of the
-/// order sees. False if the order, or the state, has changed meanwhile.
+/// order sees. False if the order, or the state, has changed meanwhile; or if it was woken, or noted by somebody else,
+/// which shows in the number of attempts: what is to be noted was learned before that.
 pub async fn note(unit: &mut Unit, order: &Order, saga: &Saga) -> Result<bool, Error> {
     const UPDATE: &str = "UPDATE orders SET saga_state = $4, saga_step = $5, saga_attempts = $6, saga_deadline = $7,
             saga_reason = $8, saga_message = $9, lease_until = $10
-        WHERE id = $1 AND sequence = $2 AND saga_state = $3";
+        WHERE id = $1 AND sequence = $2 AND saga_state = $3 AND saga_attempts = $11";
 
     let mut binds: Vec<Bind> = vec![(&order.id).into(), order.sequence.into(), order.saga.state.name().into()];
     binds.extend(progress(saga));
-    binds.push(saga.next_attempt.into());
+    binds.extend([saga.next_attempt.into(), order.saga.attempts.into()]);
     Ok(unit.exec(UPDATE, &binds).await? > 0)
 }
 
-/// Has an order tried at once that waits for its payment.
+/// Has an order tried at once that waits for its payment, as if for the first time. Whoever is at it, and asked before
+/// there was news, does not put it off any more.
 pub async fn wake(unit: &mut Unit, id: &str) -> Result<(), Error> {
-    const UPDATE: &str = "UPDATE orders SET lease_until = $2
+    const UPDATE: &str = "UPDATE orders SET lease_until = $2, saga_attempts = 0
         WHERE id = $1 AND state = 'PENDING' AND saga_state = 'RUNNING' AND saga_attempts > 0 AND lease_until > $2";
 
     let binds = [id.into(), unit.now().into()];

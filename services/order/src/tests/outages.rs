@@ -2,7 +2,7 @@
 
 use api::order::State;
 use contracts::payment::v1::payment;
-use storage::{Bind, Session};
+use storage::{Bind, Session, Unit};
 
 use super::*;
 use crate::{order, saga};
@@ -50,6 +50,32 @@ async fn many_orders_are_completed_with_one_commit() {
         assert_eq!(bench.db.stats().units - before.units, 1);
         assert!(bench.states(&me).await.iter().all(|state| *state == State::Completed));
         assert_eq!(closing::work(&bench.service).await.unwrap(), 0);
+    }
+}
+
+#[tokio::test]
+async fn news_of_a_payment_is_not_lost_to_a_pass_that_asked_before() {
+    for bench in Bench::each_patient().await {
+        let me = user();
+        bench.payment.become_next(payment::State::Processing, "");
+        bench.catalog.sell(basket(MUGS));
+        let id = bench.create(&me, items()).await.unwrap().id;
+        eventually(async || bench.saga(&id).await.attempts == 1).await;
+        bench.clock.advance(Duration::from_secs(6));
+        let claim = async |unit: &mut Unit| store::claim(unit, unit.now() + Duration::from_secs(5), 1).await;
+        let held = bench.db.write(claim).await.unwrap().remove(0).order;
+        // The pass has asked, and is told that the provider has not answered. Then it does.
+        bench.db.write(async |unit: &mut Unit| store::wake(unit, &id).await).await.unwrap();
+        let later = saga::Saga {
+            attempts: held.saga.attempts + 1,
+            next_attempt: Some(bench.clock.now() + Duration::from_secs(30)),
+            ..held.saga.clone()
+        };
+        let note = async |unit: &mut Unit| store::note(unit, &held, &later).await;
+        assert!(!bench.db.write(note).await.unwrap(), "it was put off");
+        bench.payment.move_all(payment::State::Authorized);
+        assert_eq!(runner::reconcile_once(&bench.service).await.unwrap(), 1);
+        bench.reaches(&me, &id, State::Confirmed).await;
     }
 }
 
