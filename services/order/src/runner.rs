@@ -82,25 +82,34 @@ impl Service {
 /// Makes a pass over an order. `task` is what it is for, if that is in hand.
 ///
 /// # Errors
-/// What the database refuses. The lease ends then, and somebody takes the order up again.
+/// What the database refuses when not even that can be noted. The lease ends then, and somebody takes the order up again.
 pub async fn carry_on(service: &Service, mut order: Order, task: Option<Task>) -> Result<Pass, Error> {
-    let mut task = match task {
-        Some(task) => task,
-        None => find_task(service, &order).await?,
+    let found = match task {
+        Some(task) => Ok(task),
+        None => find_task(service, &order).await,
+    };
+    let mut task = match found {
+        Ok(task) => task,
+        Err(error) => {
+            let order = wait(service, &order, fault("load", error)).await?;
+            return Ok(Pass { order, task: Task::Order });
+        }
     };
     while let Kind::Purchase(purchase) = &order.kind
         && order.saga.is_due()
     {
-        match step(service, &order, purchase, &mut task).await {
-            Ok(command) => match apply(service, &order, command, &task).await? {
-                Some(pass) => Pass { order, task } = pass,
-                // Somebody else was faster, and goes on with it.
-                None => {
-                    let found = service.0.db.read(async |session| store::load(session, &Scope::All, &order.id).await);
-                    order = found.await?.ok_or_else(|| store::missing("order", &order.id))?;
-                    break;
-                }
-            },
+        let applied = match step(service, &order, purchase, &mut task).await {
+            Ok(command) => apply(service, &order, command, &task).await.map_err(|error| fault("save", error)),
+            Err(halt) => Err(halt),
+        };
+        match applied {
+            Ok(Some(pass)) => Pass { order, task } = pass,
+            // Somebody else was faster, and goes on with it.
+            Ok(None) => {
+                let found = service.0.db.read(async |session| store::load(session, &Scope::All, &order.id).await);
+                order = found.await?.ok_or_else(|| store::missing("order", &order.id))?;
+                break;
+            }
             Err(halt) => {
                 order = wait(service, &order, halt).await?;
                 break;
@@ -216,16 +225,24 @@ fn finish(unit: &mut Unit, key: Option<&str>, reply: &impl prost::Message) -> Re
     Ok(())
 }
 
+/// A fault of ours, which may pass.
+fn fault(step: &'static str, error: Error) -> Halt {
+    Halt { step, error, refused: false }
+}
+
 /// Notes what keeps a saga from going on, and when it is tried again; or that an operator has to look.
 async fn wait(service: &Service, order: &Order, halt: Halt) -> Result<Order, Error> {
     let Halt { step, error, refused } = halt;
     let now = service.0.db.clock().now();
     // Until an order is confirmed there is a way back. After that, and on the way back, there is only forward.
-    let forward_only = order.is_undone() || order.saga.task.is_some();
-    let stuck = forward_only && (refused || order.saga.is_late(now));
+    let stuck = match order.is_undone() || order.saga.task.is_some() {
+        true => refused || order.saga.is_late(now),
+        // Not even the way back could be begun.
+        false => order.saga.is_late(now - service.0.settings.stuck_after),
+    };
     let attempts = order.saga.attempts + 1;
     let next = now + pause(order, attempts);
-    let next = order.saga.deadline.map_or(next, |deadline| next.min(deadline.max(now)));
+    let next = order.saga.deadline.filter(|deadline| *deadline > now).map_or(next, |deadline| next.min(deadline));
     let saga = Saga {
         state: if stuck { State::Stuck } else { order.saga.state },
         step: step.to_owned(),

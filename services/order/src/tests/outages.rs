@@ -4,7 +4,7 @@ use api::order::State;
 use contracts::payment::v1::payment;
 use storage::{Bind, Session, Unit};
 
-use super::*;
+use super::{fakes::Mood, *};
 use crate::{order, saga};
 
 /// Benches whose service starts nothing by itself, as after a crash.
@@ -14,6 +14,10 @@ async fn crashed() -> Vec<Bench> {
         benches.push(Bench::with(database, Settings { running_max: 0, ..Settings::default() }).await);
     }
     benches
+}
+
+async fn exec(bench: &Bench, sql: &'static str, binds: &[Bind]) {
+    assert!(bench.db.write(async |unit: &mut Unit| unit.exec(sql, binds).await).await.unwrap() > 0);
 }
 
 #[tokio::test]
@@ -76,6 +80,55 @@ async fn news_of_a_payment_is_not_lost_to_a_pass_that_asked_before() {
         bench.payment.move_all(payment::State::Authorized);
         assert_eq!(runner::reconcile_once(&bench.service).await.unwrap(), 1);
         bench.reaches(&me, &id, State::Confirmed).await;
+    }
+}
+
+#[tokio::test]
+async fn a_fault_of_our_own_is_counted_and_sticks_when_the_time_is_over() {
+    for bench in crashed().await {
+        let me = user();
+        bench.catalog.sell(basket(MUGS));
+        let id = bench.create(&me, items()).await.unwrap().id;
+        bench.recover().await;
+        bench.payment.moods.set("capture", Mood::Away);
+        bench.ship(&id, &[]).await.unwrap();
+        bench.payment.moods.set("capture", Mood::Well);
+        exec(&bench, "UPDATE shipments SET id = 'shp_lost' WHERE order_id = $1", &[(&id).into()]).await;
+        bench.clock.advance(Duration::from_secs(6));
+        assert_eq!(runner::reconcile_once(&bench.service).await.unwrap(), 0);
+        let saga = bench.saga(&id).await;
+        assert_eq!((saga.attempts, saga.step.as_str(), saga.state()), (2, "load", api::saga::State::Running));
+        assert_eq!(saga.last_error.unwrap().reason, "RESOURCE_NOT_FOUND");
+        bench.clock.advance(Duration::from_secs(10 * 60));
+        assert_eq!(runner::reconcile_once(&bench.service).await.unwrap(), 0, "an order that is stuck is not finished");
+        assert_eq!(bench.saga(&id).await.state(), api::saga::State::Stuck);
+        assert_eq!(bench.service.stuck().await.unwrap(), 1);
+    }
+}
+
+#[tokio::test]
+async fn an_order_that_cannot_even_be_given_up_is_stuck() {
+    for bench in crashed().await {
+        let me = user();
+        bench.catalog.sell(basket(MUGS));
+        let id = bench.create(&me, items()).await.unwrap().id;
+        // Its second change finds a history that has one already.
+        let plant = async |unit: &mut Unit| {
+            unit.history(&storage::Change { aggregate: &id, sequence: 2, from: "", to: "PENDING", detail: Vec::new() });
+            Ok(())
+        };
+        bench.db.write(plant).await.unwrap();
+        bench.clock.advance(Duration::from_secs(6));
+        assert_eq!(runner::reconcile_once(&bench.service).await.unwrap(), 0);
+        let saga = bench.saga(&id).await;
+        assert_eq!((saga.attempts, saga.step.as_str(), saga.state()), (1, "save", api::saga::State::Running));
+        bench.clock.advance(Duration::from_secs(60));
+        runner::reconcile_once(&bench.service).await.unwrap();
+        let saga = bench.saga(&id).await;
+        assert_eq!((saga.attempts, saga.state()), (2, api::saga::State::Running), "it is late, and may pass still");
+        bench.clock.advance(Duration::from_secs(10 * 60));
+        bench.recover().await;
+        assert_eq!(bench.saga(&id).await.state(), api::saga::State::Stuck);
     }
 }
 
