@@ -62,7 +62,7 @@ impl Service {
         let id = order.id.clone();
         let work = async move {
             let _permit = permit;
-            if let Err(error) = carry_on(&service, order, None).await {
+            if let Err(error) = resume(&service, order).await {
                 tracing::warn!(order = id, %error, "an order is left to be taken up again");
             }
         };
@@ -77,6 +77,15 @@ impl Service {
             None => Call::background("order", lease),
         }
     }
+}
+
+async fn resume(service: &Service, order: Order) -> Result<Order, Error> {
+    let request_key = match &order.kind {
+        // Its reply is awaited until it has ended.
+        Kind::Trade(_) => service.0.db.read(async |session| store::request_key(session, &order.id).await).await?,
+        Kind::Purchase(_) => None,
+    };
+    take_over(service, Open { order, request_key }).await
 }
 
 /// Makes a pass over an order. `task` is what it is for, if that is in hand.

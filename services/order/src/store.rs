@@ -165,6 +165,12 @@ pub async fn load(session: &mut Session, scope: &Scope, id: &str) -> Result<Opti
     session.row(FIND.as_str(), &[id.into(), scope.owner().into()]).await?.as_ref().map(read).transpose()
 }
 
+/// The idempotency key, as text, under which the reply to an order is awaited.
+pub async fn request_key(session: &mut Session, id: &str) -> Result<Option<String>, Error> {
+    const FIND: &str = "SELECT request_key FROM orders WHERE id = $1";
+    session.row(FIND, &[id.into()]).await?.map_or(Ok(None), |row| row.optional_text(0))
+}
+
 /// An order, as far as the scope goes, that nobody else changes until the end of the unit.
 ///
 /// # Errors

@@ -20,6 +20,11 @@ async fn exec(bench: &Bench, sql: &'static str, binds: &[Bind]) {
     assert!(bench.db.write(async |unit: &mut Unit| unit.exec(sql, binds).await).await.unwrap() > 0);
 }
 
+async fn retry(bench: &Bench, order_id: &str) {
+    let request = api::RetrySagaRequest { request_id: request_id(), order_id: order_id.to_owned() };
+    answer(admin_call(), bench.service.retry_saga(Request::new(request))).await.unwrap();
+}
+
 #[tokio::test]
 async fn orders_that_wait_keep_no_other_from_being_taken_over() {
     for bench in crashed().await {
@@ -129,6 +134,22 @@ async fn an_order_that_cannot_even_be_given_up_is_stuck() {
         bench.clock.advance(Duration::from_secs(10 * 60));
         bench.recover().await;
         assert_eq!(bench.saga(&id).await.state(), api::saga::State::Stuck);
+    }
+}
+
+#[tokio::test]
+async fn an_operator_who_takes_up_a_trade_has_it_carried_out_at_once() {
+    for bench in Bench::each_patient().await {
+        let (me, request) = (user(), market_buy());
+        bench.ledger.set(Mood::LosingAnswers);
+        bench.create(&me, request.clone()).await.unwrap_err();
+        let orders = bench.list(user_call(&me), api::ListOrdersRequest::default()).await.unwrap().orders;
+        bench.ledger.set(Mood::Well);
+        // The clock stands: nobody else takes it over.
+        retry(&bench, &orders[0].id).await;
+        eventually(async || bench.states(&me).await == [State::Fulfilled]).await;
+        assert_eq!(bench.ledger.transactions().len(), 1);
+        assert_eq!(bench.create(&me, request).await.unwrap().state(), State::Fulfilled, "the reply that was awaited");
     }
 }
 
