@@ -65,15 +65,13 @@ pub(crate) async fn work_once(service: &Service) -> Result<usize, Error> {
     let shipping = futures::stream::iter(orders)
         .map(|(id, sequence)| async move { ship(service, &id, sequence).await })
         .buffer_unordered(AT_ONCE)
-        .filter_map(async |outcome| outcome.err())
-        .collect::<Vec<Error>>();
+        .collect::<Vec<_>>();
     let delivering = futures::stream::iter(shipments)
         .map(|id| async move { deliver(service, &id).await })
         .buffer_unordered(AT_ONCE)
-        .filter_map(async |outcome| outcome.err())
-        .collect::<Vec<Error>>();
-    let (unshipped, undelivered) = tokio::join!(shipping, delivering);
-    let failures: Vec<Error> = unshipped.into_iter().chain(undelivered).collect();
+        .collect::<Vec<_>>();
+    let (shipped, delivered) = tokio::join!(shipping, delivering);
+    let failures: Vec<Error> = shipped.into_iter().chain(delivered).filter_map(Result::err).collect();
     let done = count - failures.len();
     for error in &failures {
         tracing::warn!(%error, "the demo warehouse left something undone, and tries again");
