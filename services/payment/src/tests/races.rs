@@ -175,6 +175,7 @@ async fn a_running_service_finishes_what_was_left_and_ends_when_it_is_drained() 
         }
         assert_eq!(bench.number("SELECT COUNT(*) FROM simulator_charges").await, 4);
         bench.assert_sound().await;
+        assert!(kit::telemetry::render().contains("payment_unfinished_oldest_seconds"));
         drain.start();
         running.await.unwrap();
     }
