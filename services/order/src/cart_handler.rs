@@ -51,8 +51,9 @@ impl CartService for Service {
         request: Request<api::AddCartItemRequest>,
     ) -> Result<Response<api::AddCartItemResponse>, Status> {
         let request = request.into_inner();
-        self.check_variant(&request.variant_id).await?;
-        let add = |cart: &mut Cart| cart.add(&request.variant_id, request.quantity);
+        // What is refused here counts only if the key is free: a repeat gets its reply though the variant is gone since.
+        let known = self.check_variant(&request.variant_id).await;
+        let add = |cart: &mut Cart| known.and_then(|()| cart.add(&request.variant_id, request.quantity));
         let cart = Some(self.change_cart(&request.cart_token, &request.request_id, &request, add).await?);
         Ok(Response::new(api::AddCartItemResponse { cart }))
     }
@@ -62,10 +63,11 @@ impl CartService for Service {
         request: Request<api::UpdateCartItemRequest>,
     ) -> Result<Response<api::UpdateCartItemResponse>, Status> {
         let request = request.into_inner();
-        if request.quantity > 0 {
-            self.check_variant(&request.variant_id).await?;
-        }
-        let set = |cart: &mut Cart| cart.set(&request.variant_id, request.quantity);
+        let known = match request.quantity > 0 {
+            true => self.check_variant(&request.variant_id).await,
+            false => Ok(()),
+        };
+        let set = |cart: &mut Cart| known.and_then(|()| cart.set(&request.variant_id, request.quantity));
         let cart = Some(self.change_cart(&request.cart_token, &request.request_id, &request, set).await?);
         Ok(Response::new(api::UpdateCartItemResponse { cart }))
     }

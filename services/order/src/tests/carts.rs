@@ -186,6 +186,40 @@ async fn the_same_request_adds_once() {
 }
 
 #[tokio::test]
+async fn a_repeat_gets_its_reply_though_the_good_is_not_on_sale_any_more() {
+    for bench in Bench::each_with_shelf().await {
+        let me = user();
+        let variant_id = variant("a");
+        let add = api::AddCartItemRequest {
+            request_id: request_id(),
+            variant_id: variant_id.clone(),
+            quantity: 2,
+            ..Default::default()
+        };
+        let set = api::UpdateCartItemRequest {
+            request_id: request_id(),
+            variant_id: variant_id.clone(),
+            quantity: 3,
+            ..Default::default()
+        };
+        for on_sale in [true, false] {
+            let added = answer(user_call(&me), bench.service.add_cart_item(Request::new(add.clone()))).await.unwrap();
+            assert_eq!(contents(&added.cart.unwrap()), "a 2");
+            let changed = answer(user_call(&me), bench.service.update_cart_item(Request::new(set.clone()))).await;
+            assert_eq!(contents(&changed.unwrap().cart.unwrap()), "a 3");
+            if on_sale {
+                bench.catalog.shelf.take(&variant_id);
+            }
+        }
+        for request in [add, api::AddCartItemRequest { quantity: 1, variant_id, ..Default::default() }] {
+            let again = api::AddCartItemRequest { request_id: request_id(), ..request };
+            let refused = answer(user_call(&me), bench.service.add_cart_item(Request::new(again))).await.unwrap_err();
+            assert_eq!(refused.reason(), "PRODUCT_UNAVAILABLE");
+        }
+    }
+}
+
+#[tokio::test]
 async fn at_login_the_larger_number_counts_and_the_cart_of_the_guest_ends() {
     for bench in Bench::each_with_shelf().await {
         let (me, cart_token) = (user(), bench.guest().await);
