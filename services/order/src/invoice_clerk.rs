@@ -55,11 +55,13 @@ async fn write(unit: &mut Unit) -> Result<usize, Error> {
     let (mut invoices, mut unwritten) = (Vec::with_capacity(due.len()), Vec::new());
     for shipment in &due {
         let order = orders.get(&shipment.order_id);
-        let all = shipments.get(&shipment.order_id).map(Vec::as_slice).unwrap_or_default();
-        let before = invoice::shipped_before(all, shipment);
+        let all = shipments.get(&shipment.order_id);
         let purchase = order.and_then(|order| order.purchase.as_ref());
-        let written = purchase.ok_or_else(|| Error::internal(format!("{} has no purchase", shipment.id)));
-        let written = written.and_then(|purchase| {
+        let known = purchase.zip(all);
+        let known =
+            known.ok_or_else(|| Error::internal(format!("{} has no purchase, or too many shipments", shipment.id)));
+        let written = known.and_then(|(purchase, all)| {
+            let before = invoice::shipped_before(all, shipment);
             let subject = Subject { purchase, shipment, before: &before };
             let id = kit::id::new("inv", unit.now());
             invoice::write(&subject, id, invoice::number(year, last + 1), unit.now())

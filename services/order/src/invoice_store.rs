@@ -9,7 +9,7 @@ use storage::{Bind, Row, Session, Unit};
 
 use crate::{order::State, proto};
 
-/// How many shipments of one order are looked through.
+/// How many shipments one order may have.
 const SHIPMENTS: i64 = 10_000;
 
 /// Whether a shipment waits for its invoice.
@@ -40,20 +40,24 @@ pub async fn due(session: &mut Session, limit: i64) -> Result<Vec<Shipment>, Err
     session.rows(DUE, &[limit.into()]).await?.iter().map(|row| decode(&row.bytes(0)?)).collect()
 }
 
-/// Every shipment of some orders, the oldest of each first.
+/// Every shipment of some orders, the oldest of each first. An order with too many is left out, and harms no other.
 pub async fn shipments_of(session: &mut Session, orders: &[&str]) -> Result<BTreeMap<String, Vec<Shipment>>, Error> {
     let sql = format!(
-        "SELECT content FROM shipments WHERE order_id IN ({}) LIMIT ${}",
+        "SELECT order_id, content FROM
+            (SELECT order_id, content, ROW_NUMBER() OVER (PARTITION BY order_id ORDER BY id) AS place
+                FROM shipments WHERE order_id IN ({})) AS numbered
+        WHERE place <= ${}",
         parameters(orders.len()),
         orders.len() + 1
     );
     let mut binds: Vec<Bind> = orders.iter().map(|id| (*id).into()).collect();
-    binds.push(SHIPMENTS.into());
+    // One more, to learn whether there are too many.
+    binds.push((SHIPMENTS + 1).into());
     let mut found = BTreeMap::<String, Vec<Shipment>>::new();
     for row in session.rows_dynamic(sql, &binds).await? {
-        let shipment: Shipment = decode(&row.bytes(0)?)?;
-        found.entry(shipment.order_id.clone()).or_default().push(shipment);
+        found.entry(row.text(0)?).or_default().push(decode(&row.bytes(1)?)?);
     }
+    found.retain(|_, shipments| shipments.len() <= SHIPMENTS.unsigned_abs() as usize);
     let made = |shipment: &Shipment| shipment.create_time.map(|time| (time.seconds, time.nanos));
     for shipments in found.values_mut() {
         shipments.sort_by(|a, b| made(a).cmp(&made(b)).then_with(|| a.id.cmp(&b.id)));

@@ -306,6 +306,28 @@ async fn one_that_cannot_be_written_keeps_no_other_waiting_and_takes_no_number()
 }
 
 #[tokio::test]
+async fn an_order_with_too_many_shipments_keeps_no_other_from_its_invoices() {
+    const PLANT: &str = "INSERT INTO shipments (id, order_id, owner, state, content, update_time)
+        WITH RECURSIVE numbers (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM numbers WHERE n < 10000)
+        SELECT 'shp_' || CAST(n AS TEXT), $1, 'usr_1', 'CANCELLED', $2, 1 FROM numbers";
+    for bench in Bench::each_patient().await {
+        let me = user();
+        let split = bench.shipped(&me).await.id;
+        let other = bench.shipped(&me).await.id;
+        let plant = async |unit: &mut Unit| unit.exec(PLANT, &[(&split).into(), Vec::<u8>::new().into()]).await;
+        assert_eq!(bench.db.write(plant).await.unwrap(), 10_000);
+        assert_eq!(invoice_clerk::work(&bench.service).await.unwrap(), 2);
+        let of = async |order_id: &str| {
+            let list = async |session: &mut Session| {
+                crate::invoice_store::list(session, &Scope::All, Some(order_id), None, 10).await
+            };
+            bench.db.read(list).await.unwrap().len()
+        };
+        assert_eq!((of(&split).await, of(&other).await), (0, 1));
+    }
+}
+
+#[tokio::test]
 async fn many_invoices_cost_one_commit_and_few_statements() {
     for bench in Bench::each_patient().await {
         let me = user();
