@@ -52,6 +52,13 @@ pub enum Command {
         /// When the time to return goods is over, if nothing is left to ship.
         close_time: Timestamp,
     },
+    /// What was packed stays, since its money is gone: what was not shipped is undone until the deadline.
+    Unship {
+        /// Which.
+        lines: Vec<LineQuantity>,
+        /// Until when.
+        deadline: Timestamp,
+    },
     /// Pieces are back.
     Receive {
         /// `rtn_…`.

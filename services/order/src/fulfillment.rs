@@ -33,7 +33,11 @@ impl FulfillmentService for Service {
         let packed = open.shipment.clone();
         let shipment = match self.carry_on(order, Task::Shipment(open)).await?.task {
             Task::Shipment(open) => open.shipment,
-            _ => packed,
+            // It stays, since its money is gone.
+            _ => {
+                let read = async |session: &mut Session| shipment::load(session, &Scope::All, &packed.id).await;
+                self.0.db.read(read).await?.shipment
+            }
         };
         Ok(Response::new(api::CreateShipmentResponse { shipment: Some(shipment) }))
     }
@@ -173,7 +177,7 @@ impl Service {
         let purchase = before.purchase().ok_or_else(|| Error::internal("a trade is not shipped"))?;
         let packed = runner::pack(unit, &before, shipment_id, purchase, &request.lines)?;
         let shipment = Shipment { carrier: request.carrier, tracking_number: request.tracking_number, ..packed };
-        let open = shipment::Open { shipment, request_key };
+        let open = shipment::Open { shipment, request_key, refusals: 0 };
         shipment::insert(unit, &open).await?;
         Ok((after, open))
     }

@@ -8,6 +8,7 @@ mod cart_handler;
 mod cart_store;
 mod cart_sweep;
 mod change;
+mod charging;
 mod closing;
 mod command;
 mod events;
@@ -59,6 +60,7 @@ pub const MIGRATIONS: &[Migration] = &[
     Migration { version: 3, name: "carts", sql: include_str!("../migrations/0003_carts.sql") },
     Migration { version: 4, name: "invoices", sql: include_str!("../migrations/0004_invoices.sql") },
     Migration { version: 5, name: "indices", sql: include_str!("../migrations/0005_indices.sql") },
+    Migration { version: 6, name: "refusals", sql: include_str!("../migrations/0006_refusals.sql") },
 ];
 
 /// What may be set.
@@ -166,7 +168,7 @@ impl Service {
     /// of a demo.
     pub async fn run(self, log: Log, draining: Draining) {
         let follower = consumer::Consumer { group: "order", topics: events::TOPICS, db: self.0.db.clone(), log };
-        let following = consumer::run(follower, events::Reactions, draining.clone());
+        let following = consumer::run(follower, events::Reactions(self.clone()), draining.clone());
         let (carts, invoices) = (cart_sweep::run(&self, &draining), invoice_clerk::run(&self, &draining));
         tokio::join!(self.work(&draining), following, carts, invoices);
     }

@@ -207,6 +207,12 @@ impl Order {
                     false => (PartiallyFulfilled, paid, succeeded(), &[Fact::PartiallyFulfilled]),
                 }
             }
+            (Confirmed, Command::Unship { lines, deadline }) if self.is_on("shp_") => {
+                (Cancelling, purchase.unship(lines).cancel_rest(), undo(*deadline), &[])
+            }
+            (PartiallyFulfilled, Command::Unship { lines, deadline }) if self.is_on("shp_") => {
+                (PartiallyFulfilled, purchase.unship(lines).cancel_rest(), undo(*deadline), &[Fact::Updated])
+            }
             (PartiallyFulfilled | Fulfilled | Completed, Command::Receive { return_id, lines, deadline }) => {
                 self.must_be_idle()?;
                 let (back, ..) = purchase.take_back(lines)?;
@@ -295,7 +301,7 @@ impl Order {
             Command::Reject(_) | Command::GiveUp(..) => State::Rejected,
             Command::RequireAction { .. } => State::Pending,
             Command::Confirm { .. } => State::Confirmed,
-            Command::Undone { .. } => State::Cancelled,
+            Command::Undone { .. } | Command::Unship { .. } => State::Cancelled,
             Command::Receive { .. } | Command::Refunded(_) | Command::Complete => State::Completed,
         };
         let message = match self.state.is_final() {

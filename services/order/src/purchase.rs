@@ -118,6 +118,23 @@ impl Purchase {
         Ok((after, wanted, amount))
     }
 
+    /// The purchase after packed pieces did not leave.
+    pub fn unship(&self, pieces: &[LineQuantity]) -> Self {
+        let mut after = self.0.clone();
+        for pieces in pieces {
+            let line = after.lines.iter_mut().find(|line| line.variant_id == pieces.variant_id);
+            if let Some(line) = line {
+                line.shipped = (line.shipped - pieces.quantity).max(0);
+            }
+        }
+        Self(after)
+    }
+
+    /// How many pieces of a variant have left, or are packed.
+    pub fn shipped(&self, variant_id: &str) -> i64 {
+        self.0.lines.iter().filter(|line| line.variant_id == variant_id).map(|line| line.shipped).sum()
+    }
+
     /// The purchase after pieces came back, which pieces, and what is given back for them. Shipping is not.
     ///
     /// # Errors
@@ -166,7 +183,8 @@ impl Purchase {
         kit::amount::parse(&amount.value, self.scale()).map_err(Error::internal)
     }
 
-    fn amount(&self, atoms: i64) -> Result<Amount, Error> {
+    /// So much money, as the amounts of this purchase are written.
+    pub fn amount(&self, atoms: i64) -> Result<Amount, Error> {
         let total = self.0.total.as_ref().ok_or_else(|| Error::internal("a purchase has no total"))?;
         Ok(Amount { value: kit::amount::format(atoms, self.scale()), unit: total.unit.clone() })
     }

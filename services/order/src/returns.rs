@@ -18,7 +18,7 @@ const LIST: i64 = 1_000;
 pub struct Open {
     /// The return.
     pub content: Return,
-    /// Whether the goods go back into stock.
+    /// Whether the goods have to be put back into stock, until they are.
     pub restock: bool,
     /// The idempotency key under which the reply is awaited, as text.
     pub request_key: Option<String>,
@@ -108,6 +108,11 @@ pub async fn save(unit: &mut Unit, before: &Return, after: &Open) -> Result<bool
     let head = [(&content.id).into(), from, to, content.encode_to_vec().into()];
     let tail = [i64::from(*restock).into(), request_key.as_deref().into()];
     Ok(unit.exec(UPDATE, &[&head[..], &tail[..]].concat()).await? > 0)
+}
+
+/// Notes that the goods of a return are in stock again.
+pub async fn restocked(unit: &mut Unit, id: &str) -> Result<(), Error> {
+    unit.exec("UPDATE returns SET restock = 0 WHERE id = $1", &[id.into()]).await.map(|_| ())
 }
 
 /// A return, as far as the scope goes.

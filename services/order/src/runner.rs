@@ -141,17 +141,15 @@ async fn step(service: &Service, order: &Order, purchase: &Purchase, task: &mut 
     match task {
         _ if order.is_undone() => steps::undo(service, order, purchase).await,
         Task::Order => steps::carry_out(service, order, purchase).await,
-        Task::Shipment(open) => steps::ship(service, purchase, &open.shipment).await,
-        Task::Return(open) => {
-            open.content.refund_id = steps::take_back(service, purchase, open).await?;
-            Ok(Command::Refunded(open.content.amount.clone().unwrap_or_default()))
-        }
+        Task::Shipment(open) => steps::ship(service, purchase, open).await,
+        Task::Return(open) => steps::take_back(service, purchase, open).await,
     }
 }
 
 /// Saves what a step came to, in one unit. Nothing if the order has changed meanwhile.
 async fn apply(service: &Service, before: &Order, command: Command, task: &Task) -> Result<Option<Pass>, Error> {
     let confirmed = matches!(command, Command::Confirm { .. });
+    let stays = matches!(command, Command::Unship { .. });
     let lease = service.0.settings.reconcile_after;
     let applied = service.0.db.write(async |unit: &mut Unit| {
         let (order, facts) = before.decide(command, unit.now())?;
@@ -161,6 +159,7 @@ async fn apply(service: &Service, before: &Order, command: Command, task: &Task)
         }
         let task = match task {
             Task::Order => begin_digital(unit, before, &order).await?,
+            Task::Shipment(open) if stays => cancel_shipment(unit, open).await?,
             Task::Shipment(open) => Task::Shipment(end_shipment(unit, &order, open).await?),
             Task::Return(open) => Task::Return(end_return(unit, open).await?),
         };
@@ -177,7 +176,7 @@ async fn apply(service: &Service, before: &Order, command: Command, task: &Task)
 async fn begin_digital(unit: &mut Unit, before: &Order, after: &Order) -> Result<Task, Error> {
     let (Some(id), Some(purchase)) = (&after.saga.task, before.purchase()) else { return Ok(Task::Order) };
     let shipment = pack(unit, before, id.clone(), purchase, &purchase.left_digital())?;
-    let open = shipment::Open { shipment, request_key: None };
+    let open = shipment::Open { shipment, request_key: None, refusals: 0 };
     shipment::insert(unit, &open).await?;
     Ok(Task::Shipment(open))
 }
@@ -214,7 +213,17 @@ async fn end_shipment(unit: &mut Unit, order: &Order, open: &shipment::Open) -> 
         return Err(Error::internal(format!("{} left before its order knew", before.id)));
     }
     finish(unit, open.request_key.as_deref(), &CreateShipmentResponse { shipment: Some(shipment.clone()) })?;
-    Ok(shipment::Open { shipment, request_key: open.request_key.clone() })
+    Ok(shipment::Open { shipment, request_key: open.request_key.clone(), refusals: open.refusals })
+}
+
+/// Notes that a shipment never leaves. What is left to do is for the order.
+async fn cancel_shipment(unit: &mut Unit, open: &shipment::Open) -> Result<Task, Error> {
+    let shipment = shipment::cancelled(&open.shipment);
+    if !shipment::save(unit, &open.shipment, &shipment).await? {
+        return Err(Error::internal(format!("{} left before its order knew", shipment.id)));
+    }
+    finish(unit, open.request_key.as_deref(), &CreateShipmentResponse { shipment: Some(shipment) })?;
+    Ok(Task::Order)
 }
 
 async fn end_return(unit: &mut Unit, open: &returns::Open) -> Result<returns::Open, Error> {

@@ -19,6 +19,18 @@ pub struct Open {
     pub shipment: Shipment,
     /// The idempotency key, as text.
     pub request_key: Option<String>,
+    /// How often the money for it was refused for good.
+    pub refusals: i64,
+}
+
+impl Open {
+    /// Under which id the money is taken. A refusal is kept under its id for ever, so there is another after each.
+    pub fn charge_id(&self) -> String {
+        match self.refusals {
+            0 => self.shipment.id.clone(),
+            refusals => kit::id::derive("shp", &self.shipment.id, &format!("capture/{refusals}")),
+        }
+    }
 }
 
 /// The shipment after it has left. What needs no parcel has arrived at once.
@@ -26,6 +38,11 @@ pub fn shipped(shipment: &Shipment, digital: bool, now: Timestamp) -> Shipment {
     let state = if digital { State::Delivered } else { State::Shipped };
     let deliver_time = digital.then(|| now.to_proto());
     Shipment { state: state.into(), ship_time: Some(now.to_proto()), deliver_time, ..shipment.clone() }
+}
+
+/// The shipment if it never leaves.
+pub fn cancelled(shipment: &Shipment) -> Shipment {
+    Shipment { state: State::Cancelled.into(), ..shipment.clone() }
 }
 
 /// The shipment after it has arrived. One that has arrived already stays as it is.
@@ -55,7 +72,7 @@ pub async fn insert(unit: &mut Unit, open: &Open) -> Result<(), Error> {
     const INSERT: &str = "INSERT INTO shipments (id, order_id, owner, state, content, update_time, request_key)
         VALUES ($1, $2, $3, $4, $5, $6, $7)";
 
-    let Open { shipment, request_key } = open;
+    let Open { shipment, request_key, .. } = open;
     let head = [(&shipment.id).into(), (&shipment.order_id).into(), (&shipment.owner_id).into()];
     let state = name(shipment.state()).into();
     let tail = [state, shipment.encode_to_vec().into(), unit.now().into(), request_key.as_deref().into()];
@@ -71,17 +88,24 @@ pub async fn save(unit: &mut Unit, before: &Shipment, after: &Shipment) -> Resul
     Ok(unit.exec(UPDATE, &binds).await? > 0)
 }
 
+/// Notes that the money for a shipment was refused for good, once for each id under which it was asked for.
+pub async fn refused(unit: &mut Unit, open: &Open) -> Result<(), Error> {
+    const UPDATE: &str = "UPDATE shipments SET refusals = refusals + 1 WHERE id = $1 AND refusals = $2";
+
+    unit.exec(UPDATE, &[(&open.shipment.id).into(), open.refusals.into()]).await.map(|_| ())
+}
+
 /// A shipment, as far as the scope goes.
 ///
 /// # Errors
 /// `RESOURCE_NOT_FOUND` if there is none.
 pub async fn load(session: &mut Session, scope: &Scope, id: &str) -> Result<Open, Error> {
-    const FIND: &str = "SELECT content, request_key FROM shipments
+    const FIND: &str = "SELECT content, request_key, refusals FROM shipments
         WHERE id = $1 AND (CAST($2 AS TEXT) IS NULL OR owner = $2)";
 
     let row = session.row(FIND, &[id.into(), scope.owner().into()]).await?;
     let row = row.ok_or_else(|| store::missing("shipment", id))?;
-    Ok(Open { shipment: read(&row)?, request_key: row.optional_text(1)? })
+    Ok(Open { shipment: read(&row)?, request_key: row.optional_text(1)?, refusals: row.int(2)? })
 }
 
 /// The shipments of an order, the oldest first.

@@ -1,5 +1,6 @@
 //! The steps of a purchase: calls to inventory and payment under ids that are derived from the order, the shipment or the
-//! return, so that each can be repeated by whoever finds it unfinished. Nothing is stored here.
+//! return, so that each can be repeated by whoever finds it unfinished. What is stored here is only what keeps a repeat from
+//! doing more than it should.
 
 use std::time::Duration;
 
@@ -8,29 +9,28 @@ use contracts::{
         self as inventory, ReservationLine, inventory_service_client::InventoryServiceClient, reservation,
         stock_movement,
     },
-    order::v1::{LineQuantity, Return, Shipment},
-    payment::v1::{
-        self as payment, Payment, payment::State as Paid, payment_service_client::PaymentServiceClient, refund,
-    },
+    order::v1::{LineQuantity, Return},
+    payment::v1::{self as payment, payment::State as Paid, payment_service_client::PaymentServiceClient},
     r#type::v1::{Amount, Reason},
 };
 use kit::{Call, Error};
-use storage::failpoint;
+use storage::{Unit, failpoint};
 use tokio::time::Instant;
 use tonic::{Response, Status};
 
 use crate::{
     Service,
+    charging::{self, Funds},
     order::{Command, Order, Rejection},
     purchase::Purchase,
-    returns,
+    returns, shipment,
 };
 
 /// The longest that one attempt may take.
 const ATTEMPT: Duration = Duration::from_secs(2);
-/// For how long goods are set aside before the order is confirmed.
-const RESERVED_FOR: i32 = 15 * 60;
-/// For how much longer than the buyer has to confirm a payment.
+/// For how long goods are set aside before the order is confirmed, at the least.
+const RESERVED_FOR: Duration = Duration::from_secs(15 * 60);
+/// For how much longer than there is time to confirm the order, or for the buyer to confirm a payment.
 const MARGIN: Duration = Duration::from_secs(5 * 60);
 
 /// Why a step did not get on.
@@ -91,7 +91,7 @@ async fn reserve(service: &Service, order: &Order, purchase: &Purchase) -> Resul
         id: purchase.message().reservation_id.clone(),
         reference: order.id.clone(),
         lines: reservation_lines(&purchase.reserved()),
-        lifetime_seconds: RESERVED_FOR,
+        lifetime_seconds: seconds((service.0.settings.carry_out_within + MARGIN).max(RESERVED_FOR)),
     };
     let reply = ask(stock(service).create_reservation(request)).await?;
     let reservation = reply.reservation.unwrap_or_default();
@@ -138,9 +138,13 @@ async fn extend(service: &Service, id: String, lifetime: Duration) -> Result<(),
     if id.is_empty() {
         return Ok(());
     }
-    let lifetime_seconds = i32::try_from(lifetime.as_secs()).unwrap_or(86_400).clamp(1, 86_400);
-    let request = inventory::ExtendReservationRequest { id, lifetime_seconds };
+    let request = inventory::ExtendReservationRequest { id, lifetime_seconds: seconds(lifetime) };
     ask(stock(service).extend_reservation(request)).await.map(|_| ())
+}
+
+/// A lifetime as inventory takes it: a day at the most.
+fn seconds(lifetime: Duration) -> i32 {
+    i32::try_from(lifetime.as_secs()).unwrap_or(86_400).clamp(1, 86_400)
 }
 
 /// Lets go of money and goods that were not shipped, in the reverse order. Both may never have been asked for: then they
@@ -151,7 +155,7 @@ async fn extend(service: &Service, id: String, lifetime: Duration) -> Result<(),
 pub async fn undo(service: &Service, order: &Order, purchase: &Purchase) -> Result<Command, Halt> {
     let content = purchase.message();
     if !content.payment_id.is_empty() {
-        void(service, order, purchase).await.map_err(|error| halt("void", error))?;
+        charging::void(service, order, purchase).await.map_err(|error| halt("void", error))?;
     }
     if !content.reservation_id.is_empty() {
         let (id, reference) = (content.reservation_id.clone(), order.id.clone());
@@ -161,89 +165,92 @@ pub async fn undo(service: &Service, order: &Order, purchase: &Purchase) -> Resu
     Ok(Command::Undone { close_time: closes(service) })
 }
 
-async fn void(service: &Service, order: &Order, purchase: &Purchase) -> Result<(), Error> {
-    let request = payment::VoidPaymentRequest {
-        id: purchase.message().payment_id.clone(),
-        order_id: order.id.clone(),
-        owner_id: order.owner.clone(),
-    };
-    let payment = ask(money(service).void_payment(request)).await?.payment.unwrap_or_default();
-    match payment.state() {
-        Paid::Voided | Paid::Failed => Ok(()),
-        // A provider may take the money at once. Then it goes back, unless it is for what was shipped.
-        Paid::Captured => {
-            let kept = purchase.atoms(purchase.message().captured.as_ref())?;
-            if kept > 0 || purchase.atoms(payment.captured.as_ref())? <= purchase.atoms(payment.refunded.as_ref())? {
-                return Ok(());
-            }
-            give_back(service, payment.id, None, &order.id).await.map(|_| ())
-        }
-        _ => Err(Error::new(Reason::PaymentProcessing, "The provider has not let go of the money yet.")),
-    }
-}
-
-/// Takes packed goods out of stock and the money for them.
+/// Takes packed goods out of stock and the money for them. Nothing leaves whose money is gone: then the pieces stay, and
+/// what was not shipped is undone.
 ///
 /// # Errors
 /// What keeps it from going on.
-pub async fn ship(service: &Service, purchase: &Purchase, parcel: &Shipment) -> Result<Command, Halt> {
-    let content = purchase.message();
+pub async fn ship(service: &Service, purchase: &Purchase, open: &shipment::Open) -> Result<Command, Halt> {
+    let parcel = &open.shipment;
     let goods = parcel.lines.iter().filter(|pieces| purchase.is_physical(&pieces.variant_id)).cloned();
     let goods: Vec<LineQuantity> = goods.collect();
+    let amount = parcel.amount.clone().unwrap_or_default();
+    let funds = charging::funds(service, purchase, &amount).await.map_err(|error| halt("capture", error))?;
+    if let Funds::Gone(error) = &funds
+        && !has_left(service, purchase, &goods).await.map_err(|error| halt("commit-stock", error))?
+    {
+        tracing::warn!(shipment = parcel.id, %error, "a shipment stays, since its money is gone");
+        let deadline = service.0.db.clock().now() + service.0.settings.stuck_after;
+        return Ok(Command::Unship { lines: parcel.lines.clone(), deadline });
+    }
     if !goods.is_empty() {
         let request = inventory::CommitReservationRequest {
-            id: content.reservation_id.clone(),
+            id: purchase.message().reservation_id.clone(),
             shipment_id: parcel.id.clone(),
             lines: reservation_lines(&goods),
         };
         ask(stock(service).commit_reservation(request)).await.map_err(|error| halt("commit-stock", error))?;
         failpoint::hit("shipment-after-commit-stock");
     }
-    let amount = parcel.amount.clone().unwrap_or_default();
-    capture(service, purchase, parcel, &amount).await.map_err(|error| halt("capture", error))?;
+    if !matches!(funds, Funds::Taken) {
+        take_money(service, purchase, open, &amount).await?;
+    }
     failpoint::hit("shipment-after-capture");
     Ok(Command::Shipped { amount, close_time: closes(service) })
 }
 
-async fn capture(service: &Service, purchase: &Purchase, parcel: &Shipment, amount: &Amount) -> Result<(), Error> {
-    let content = purchase.message();
-    let due = purchase.atoms(Some(amount))?;
-    // What costs nothing takes no money.
-    if content.payment_id.is_empty() || due == 0 {
-        return Ok(());
+/// Takes the money for a parcel. A refusal is kept under its key for ever, so it is noted: whoever is told to try again
+/// asks under another.
+async fn take_money(
+    service: &Service,
+    purchase: &Purchase,
+    open: &shipment::Open,
+    amount: &Amount,
+) -> Result<(), Halt> {
+    let Err(error) = charging::capture(service, purchase, open, amount).await else { return Ok(()) };
+    let halted = halt("capture", error);
+    // A key that was used for something else says nothing about this.
+    if halted.refused && halted.error.reason() != "IDEMPOTENCY_KEY_REUSED" {
+        let note = async |unit: &mut Unit| shipment::refused(unit, open).await;
+        service.0.db.write(note).await.map_err(|error| halt("capture", error))?;
     }
-    let request = payment::CapturePaymentRequest {
-        id: content.payment_id.clone(),
-        shipment_id: parcel.id.clone(),
-        amount: Some(amount.clone()),
-        r#final: purchase.left().is_empty(),
-    };
-    let payment: Payment = ask(money(service).capture_payment(request)).await?.payment.unwrap_or_default();
-    let before = purchase.atoms(content.captured.as_ref())?;
-    if purchase.atoms(payment.captured.as_ref())? < before + due {
-        return Err(Error::new(Reason::PaymentProcessing, "The provider has not taken the money yet."));
-    }
-    Ok(())
+    Err(halted)
 }
 
-/// Puts goods that are back into stock, if they can be sold again, and gives the money for them back. Gives the refund.
+/// Whether packed goods were taken out of stock, by an attempt before this one: then inventory counts as many as the
+/// order does.
+async fn has_left(service: &Service, purchase: &Purchase, goods: &[LineQuantity]) -> Result<bool, Error> {
+    if goods.is_empty() {
+        return Ok(false);
+    }
+    let request = inventory::GetReservationRequest { id: purchase.message().reservation_id.clone() };
+    let lines = ask(stock(service).get_reservation(request)).await?.reservation.unwrap_or_default().lines;
+    let left = |pieces: &LineQuantity| {
+        let same = lines.iter().filter(|line| line.variant_id == pieces.variant_id);
+        same.map(|line| line.committed).sum::<i64>() >= purchase.shipped(&pieces.variant_id)
+    };
+    Ok(goods.iter().any(left))
+}
+
+/// Puts goods that are back into stock, if they can be sold again, and gives the money for them back: as much of it as was
+/// not given back otherwise. Notes on the return what became of both.
 ///
 /// # Errors
 /// What keeps it from going on.
-pub async fn take_back(service: &Service, purchase: &Purchase, open: &returns::Open) -> Result<String, Halt> {
+pub async fn take_back(service: &Service, purchase: &Purchase, open: &mut returns::Open) -> Result<Command, Halt> {
     if open.restock {
         restock(service, purchase, &open.content).await.map_err(|error| halt("restock", error))?;
+        failpoint::hit("return-after-restock");
+        // Inventory forgets the keys of requests after a week: whoever goes on then must not begin again.
+        let note = async |unit: &mut Unit| returns::restocked(unit, &open.content.id).await;
+        service.0.db.write(note).await.map_err(|error| halt("restock", error))?;
+        open.restock = false;
     }
-    let amount = open.content.amount.clone().unwrap_or_default();
-    let due = purchase.atoms(Some(&amount)).map_err(|error| halt("refund", error))?;
-    let payment_id = &purchase.message().payment_id;
-    if payment_id.is_empty() || due == 0 {
-        return Ok(String::new());
-    }
-    let refund = give_back(service, payment_id.clone(), Some(amount), &open.content.id).await;
-    let refund_id = refund.map_err(|error| halt("refund", error))?;
+    let refund = charging::refund(service, purchase, &open.content).await;
+    let (refund_id, amount) = refund.map_err(|error| halt("refund", error))?;
     failpoint::hit("return-after-refund");
-    Ok(refund_id)
+    (open.content.refund_id, open.content.amount) = (refund_id, Some(amount.clone()));
+    Ok(Command::Refunded(amount))
 }
 
 async fn restock(service: &Service, purchase: &Purchase, content: &Return) -> Result<(), Error> {
@@ -262,27 +269,6 @@ async fn restock(service: &Service, purchase: &Purchase, content: &Return) -> Re
     Ok(())
 }
 
-/// Gives money back, all of it without an amount. A repeat answers as it was first answered, so how it goes is asked
-/// for besides.
-async fn give_back(service: &Service, payment_id: String, amount: Option<Amount>, what: &str) -> Result<String, Error> {
-    let request = payment::CreateRefundRequest {
-        request_id: kit::id::derive_uuid(what, "refund").to_string(),
-        payment_id,
-        amount,
-        reference: what.to_owned(),
-    };
-    let mut refund = ask(money(service).create_refund(request)).await?.refund.unwrap_or_default();
-    if matches!(refund.state(), refund::State::Pending | refund::State::Processing) {
-        let request = payment::GetRefundRequest { id: refund.id };
-        refund = ask(money(service).get_refund(request)).await?.refund.unwrap_or_default();
-    }
-    match refund.state() {
-        refund::State::Succeeded => Ok(refund.id),
-        refund::State::Failed => Err(declined(refund.decline)),
-        _ => Err(Error::new(Reason::PaymentProcessing, "The provider has not given the money back yet.")),
-    }
-}
-
 /// One attempt, within the running call's deadline.
 pub async fn ask<T>(work: impl Future<Output = Result<Response<T>, Status>>) -> Result<T, Error> {
     let call = Call::current()?;
@@ -299,12 +285,14 @@ pub fn why(error: &Error) -> Rejection {
 }
 
 fn halt(step: &'static str, error: Error) -> Halt {
-    let waits = [Reason::PaymentProcessing, Reason::PaymentActionRequired];
+    // Of a payment less can be given back than a moment ago: the next look sees how much.
+    let waits = [Reason::PaymentProcessing, Reason::PaymentActionRequired, Reason::RefundExceedsCaptured];
     let waits = waits.iter().any(|reason| reason.as_str_name() == format!("REASON_{}", error.reason()));
     Halt { step, refused: error.definitive() && !waits, error }
 }
 
-fn declined(decline: Option<payment::Decline>) -> Error {
+/// Why a provider refused.
+pub fn declined(decline: Option<payment::Decline>) -> Error {
     let payment::Decline { code, message } = decline.unwrap_or_default();
     let sentence = if message.is_empty() { "The payment was refused. Pay with something else." } else { &message };
     Error::new(Reason::PaymentDeclined, sentence).with("decline_code", code)
@@ -327,7 +315,8 @@ fn stock(service: &Service) -> InventoryServiceClient<kit::link::Link> {
     InventoryServiceClient::new(service.0.inventory.clone())
 }
 
-fn money(service: &Service) -> PaymentServiceClient<kit::link::Link> {
+/// The way to payment.
+pub fn money(service: &Service) -> PaymentServiceClient<kit::link::Link> {
     PaymentServiceClient::new(service.0.payment.clone())
 }
 

@@ -172,8 +172,7 @@ async fn a_buyer_who_never_confirms_the_payment_is_rejected_with_that_reason() {
 
 #[tokio::test]
 async fn a_fact_of_payment_wakes_the_order_that_waits() {
-    use contracts::payment::v1::{Payment, PaymentEvent, PaymentSuccess, payment_event};
-    use storage::consumer::Handler;
+    use contracts::payment::v1::{Payment, PaymentSuccess, payment_event};
     for bench in Bench::each_patient().await {
         let me = user();
         bench.payment.become_next(payment::State::Processing, "");
@@ -186,21 +185,7 @@ async fn a_fact_of_payment_wakes_the_order_that_waits() {
         assert_eq!(runner::reconcile_once(&bench.service).await.unwrap(), 0);
         let card = kit::id::new("pmt", Timestamp::from_seconds(1));
         let payment = Payment { order_id: id.clone(), payment_method_id: card, ..Default::default() };
-        let event = Some(payment_event::Event::PaymentSuccess(PaymentSuccess {}));
-        let message = PaymentEvent { payment: Some(payment), event };
-        let event = storage::Event {
-            id: "evt_1".into(),
-            topic: "payment-events".into(),
-            kind: "agora.payment.v1.PaymentEvent".into(),
-            aggregate: "pay_1".into(),
-            sequence: 1,
-            time: bench.clock.now(),
-            payload: prost::Message::encode_to_vec(&message),
-            trace: String::new(),
-            offset: 0,
-        };
-        let reactions = crate::events::Reactions;
-        bench.db.write(async |unit: &mut storage::Unit| reactions.handle(unit, &event).await).await.unwrap();
+        bench.hear(payment, payment_event::Event::PaymentSuccess(PaymentSuccess {})).await;
         assert_eq!(runner::reconcile_once(&bench.service).await.unwrap(), 1);
         assert_eq!(bench.get(&me, &id).await.unwrap().state(), State::Confirmed);
     }
@@ -222,6 +207,16 @@ async fn downloads_are_delivered_and_charged_at_once() {
         bench.ship(&order.id, &[]).await.unwrap();
         let order = bench.get(&me, &order.id).await.unwrap();
         assert_eq!((order.state(), order.purchase.unwrap().captured), (State::Fulfilled, amount("45.00", "USD")));
+    }
+}
+
+#[tokio::test]
+async fn goods_are_set_aside_for_longer_than_there_is_time_to_confirm_the_order() {
+    for database in storage::testing::each_database().await {
+        let settings = Settings { carry_out_within: Duration::from_secs(60 * 60), ..Settings::default() };
+        let bench = Bench::with(database, settings).await;
+        bench.buy(&user(), MUGS, State::Confirmed).await;
+        assert!(bench.inventory.lifetime() > 60 * 60, "{} seconds", bench.inventory.lifetime());
     }
 }
 

@@ -85,6 +85,20 @@ async fn money_that_a_provider_took_at_once_goes_back() {
     }
 }
 
+#[tokio::test]
+async fn of_money_that_a_provider_took_at_once_only_what_was_shipped_is_kept() {
+    for bench in Bench::each_patient().await {
+        let me = user();
+        let id = bench.buy(&me, MUGS, State::Confirmed).await.id;
+        bench.ship(&id, &[pieces("mug", 1)]).await.unwrap();
+        bench.payment.take_all();
+        bench.cancel(&me, &id).await.unwrap();
+        let purchase = bench.reaches(&me, &id, State::Fulfilled).await.purchase.unwrap();
+        assert_eq!(purchase.captured, amount("14.99", "USD"));
+        assert_eq!((bench.payment.captured(), bench.payment.refunded()), (3_500, 2_001));
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_cancellation_that_races_with_the_confirmation_and_with_itself_undoes_everything() {
     for bench in Bench::each_patient().await {

@@ -135,7 +135,7 @@ async fn sagas(bench: &Bench, state: api::saga::State) -> Vec<String> {
     found.into_iter().map(|saga| saga.order_id).collect()
 }
 
-async fn retry(bench: &Bench, order_id: &str) -> Result<api::Saga, Error> {
+pub async fn retry(bench: &Bench, order_id: &str) -> Result<api::Saga, Error> {
     let request = api::RetrySagaRequest { request_id: request_id(), order_id: order_id.to_owned() };
     Ok(answer(admin_call(), bench.service.retry_saga(Request::new(request))).await?.saga.unwrap())
 }

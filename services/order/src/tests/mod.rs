@@ -182,6 +182,27 @@ impl Bench {
         orders.iter().map(api::Order::state).collect()
     }
 
+    /// Hears what payment tells.
+    async fn hear(&self, paid: contracts::payment::v1::Payment, fact: contracts::payment::v1::payment_event::Event) {
+        use storage::consumer::Handler;
+        let event = storage::Event {
+            id: "evt_1".into(),
+            topic: "payment-events".into(),
+            kind: "agora.payment.v1.PaymentEvent".into(),
+            aggregate: paid.id.clone(),
+            sequence: 1,
+            time: self.clock.now(),
+            payload: prost::Message::encode_to_vec(&contracts::payment::v1::PaymentEvent {
+                payment: Some(paid),
+                event: Some(fact),
+            }),
+            trace: String::new(),
+            offset: 0,
+        };
+        let reactions = crate::events::Reactions(self.service.clone());
+        self.db.write(async |unit: &mut storage::Unit| reactions.handle(unit, &event).await).await.unwrap();
+    }
+
     /// How many facts and changes are written, and how many of them have a word in them.
     async fn written(&self, word: &str) -> (usize, usize) {
         const WRITTEN: &str = "SELECT payload FROM outbox UNION ALL SELECT detail FROM history";

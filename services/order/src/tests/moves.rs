@@ -22,6 +22,10 @@ fn shipped() -> Command {
     Command::Shipped { amount: amount("10.00", "USD").unwrap(), close_time: LATER }
 }
 
+fn unship() -> Command {
+    Command::Unship { lines: vec![pieces("mug", 1)], deadline: LATER }
+}
+
 fn receive() -> Command {
     Command::Receive { return_id: "rtn_1".to_owned(), lines: vec![pieces("mug", 1)], deadline: LATER }
 }
@@ -54,6 +58,7 @@ fn commands() -> Vec<(&'static str, Command)> {
         ("undone", undone()),
         ("ship", ship("shp_2", 1)),
         ("shipped", shipped()),
+        ("unship", unship()),
         ("receive", receive()),
         ("refunded", refunded()),
         ("complete", Command::Complete),
@@ -83,9 +88,13 @@ fn stands() -> Vec<(&'static str, Order, &'static [&'static str])> {
         ("cancelling", after(&[cancel()]), &["undone"]),
         ("cancelled", after(&[cancel(), undone()]), &[]),
         ("confirmed", after(&[confirm()]), &["cancel", "ship"]),
-        ("confirmed, shipping", after(&[confirm(), ship("shp_1", 1)]), &["shipped"]),
+        ("confirmed, shipping", after(&[confirm(), ship("shp_1", 1)]), &["shipped", "unship"]),
         ("partly shipped", after(&[confirm(), ship("shp_1", 1), shipped()]), &["cancel", "ship", "receive"]),
-        ("partly shipped, shipping", after(&[confirm(), ship("shp_1", 1), shipped(), ship("shp_3", 2)]), &["shipped"]),
+        (
+            "partly shipped, shipping",
+            after(&[confirm(), ship("shp_1", 1), shipped(), ship("shp_3", 2)]),
+            &["shipped", "unship"],
+        ),
         ("partly shipped, refunding", after(&[confirm(), ship("shp_1", 1), shipped(), receive()]), &["refunded"]),
         ("partly shipped, being undone", after(&[confirm(), ship("shp_1", 1), shipped(), cancel()]), &["undone"]),
         ("fulfilled", after(&[confirm(), ship("shp_1", 3), shipped()]), &["receive", "complete"]),
@@ -145,7 +154,19 @@ fn each_move_leads_where_it_should_and_tells_so() {
             Saga::Compensating,
             &[Fact::Updated],
         ),
-        (vec![confirm(), one, shipped(), cancel, undone()], State::Fulfilled, Saga::Succeeded, &[Fact::Fulfilled]),
+        (
+            vec![confirm(), one.clone(), shipped(), cancel, undone()],
+            State::Fulfilled,
+            Saga::Succeeded,
+            &[Fact::Fulfilled],
+        ),
+        (vec![confirm(), one.clone(), unship()], State::Cancelling, Saga::Compensating, &[]),
+        (
+            vec![confirm(), one.clone(), shipped(), ship("shp_2", 1), unship()],
+            State::PartiallyFulfilled,
+            Saga::Compensating,
+            &[Fact::Updated],
+        ),
         (vec![confirm(), all.clone(), shipped(), receive()], State::Fulfilled, Saga::Running, &[]),
         (
             vec![confirm(), all.clone(), shipped(), receive(), refunded()],

@@ -2,7 +2,9 @@
 
 use api::{order::State, r#return::State as Stands};
 
-use super::{fakes::Mood, *};
+use contracts::r#type::v1::Reason;
+
+use super::{crashes::retry, fakes::Mood, *};
 
 async fn announce(bench: &Bench, owner: &str, order_id: &str, quantity: i64) -> Result<api::Return, Error> {
     let request = api::CreateReturnRequest {
@@ -111,5 +113,67 @@ async fn two_who_receive_the_same_return_give_the_money_back_once() {
         let (one, two) = tokio::join!(receive(&bench, &announced.id, true), receive(&bench, &announced.id, true));
         assert_eq!(usize::from(one.is_ok()) + usize::from(two.is_ok()), 1, "{one:?} {two:?}");
         assert_eq!((bench.inventory.returned(), bench.payment.refunded()), (3, 3_001));
+    }
+}
+
+#[tokio::test]
+async fn a_return_that_is_taken_up_after_keys_are_forgotten_gives_nothing_back_twice() {
+    for bench in Bench::each_patient().await {
+        let me = user();
+        let id = shipped(&bench, &me).await;
+        let announced = announce(&bench, &me, &id, 1).await.unwrap();
+        bench.payment.moods.set("refund", Mood::LosingAnswers);
+        assert_eq!(receive(&bench, &announced.id, true).await.unwrap().state(), Stands::Received);
+        bench.payment.moods.set("refund", Mood::Well);
+        bench.inventory.forget_keys();
+        bench.payment.forget_keys();
+        bench.recover().await;
+        bench.reaches(&me, &id, State::Fulfilled).await;
+        assert_eq!((bench.inventory.returned(), bench.payment.refunded()), (1, 1_000));
+        let request = Request::new(api::GetReturnRequest { id: announced.id });
+        let found = answer(user_call(&me), bench.service.get_return(request)).await.unwrap().r#return.unwrap();
+        assert_eq!((found.state(), found.refund_id), (Stands::Refunded, bench.payment.refunds()[0].id.clone()));
+    }
+}
+
+#[tokio::test]
+async fn a_refund_that_was_refused_is_made_again_when_an_operator_says_so() {
+    for bench in Bench::each_patient().await {
+        let me = user();
+        let id = shipped(&bench, &me).await;
+        let announced = announce(&bench, &me, &id, 1).await.unwrap();
+        bench.payment.moods.set("refund", Mood::Refusing(Error::new(Reason::PaymentDeclined, "The card is gone.")));
+        assert_eq!(receive(&bench, &announced.id, true).await.unwrap().state(), Stands::Received);
+        let saga = bench.saga(&id).await;
+        assert_eq!(
+            (saga.state(), saga.last_error.unwrap().reason.as_str()),
+            (api::saga::State::Stuck, "PAYMENT_DECLINED")
+        );
+        bench.payment.moods.set("refund", Mood::Well);
+        bench.clock.advance(Duration::from_secs(60));
+        assert_eq!(runner::reconcile_once(&bench.service).await.unwrap(), 0, "it waits for an operator");
+        retry(&bench, &id).await.unwrap();
+        bench.reaches(&me, &id, State::Fulfilled).await;
+        assert_eq!((bench.inventory.returned(), bench.payment.refunded()), (1, 1_000));
+        assert_eq!(bench.payment.refunds().len(), 2, "one that failed, and one that did not");
+    }
+}
+
+#[tokio::test]
+async fn a_return_whose_money_was_given_back_otherwise_gives_back_what_is_left() {
+    for bench in Bench::each_patient().await {
+        for (given, left) in [(3_500, "0.00"), (3_100, "4.00")] {
+            let me = user();
+            let id = shipped(&bench, &me).await;
+            let before = bench.payment.refunded();
+            bench.payment.give_back(&id, given);
+            let announced = announce(&bench, &me, &id, 1).await.unwrap();
+            let refunded = receive(&bench, &announced.id, false).await.unwrap();
+            assert_eq!((refunded.state(), refunded.amount.clone()), (Stands::Refunded, amount(left, "USD")));
+            assert_eq!(refunded.refund_id.is_empty(), given == 3_500);
+            let order = bench.reaches(&me, &id, State::Fulfilled).await;
+            assert_eq!(order.purchase.unwrap().refunded, amount(left, "USD"));
+            assert_eq!(bench.payment.refunded() - before, 3_500.min(given + 1_000));
+        }
     }
 }

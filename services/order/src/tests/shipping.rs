@@ -2,6 +2,8 @@
 
 use api::{order::State, shipment::State as Stands};
 
+use contracts::payment::v1::payment;
+
 use super::*;
 
 async fn deliver(bench: &Bench, id: &str) -> Result<api::Shipment, Error> {
@@ -162,5 +164,80 @@ async fn the_warehouse_of_a_demo_is_as_fast_as_orders_come_whatever_the_clock_sa
         .await;
         drain.start();
         warehouse.await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn nothing_leaves_whose_money_is_gone() {
+    for bench in Bench::each_patient().await {
+        let me = user();
+        let id = bench.buy(&me, MUGS, State::Confirmed).await.id;
+        bench.payment.move_all(payment::State::Failed);
+        let request =
+            api::CreateShipmentRequest { request_id: request_id(), order_id: id.clone(), ..Default::default() };
+        let shipment = bench.create_shipment(request.clone()).await.unwrap();
+        assert_eq!((shipment.state(), bench.inventory.shipped()), (Stands::Cancelled, 0));
+        assert_eq!(bench.create_shipment(request).await.unwrap(), shipment, "a repeat");
+        let line = bench.reaches(&me, &id, State::Cancelled).await.purchase.unwrap().lines[0].clone();
+        assert_eq!((line.shipped, line.cancelled), (0, 3));
+        bench.assert_nothing_is_held();
+    }
+}
+
+#[tokio::test]
+async fn what_was_shipped_stays_shipped_when_the_money_for_the_rest_is_gone() {
+    for bench in Bench::each_patient().await {
+        let me = user();
+        let id = bench.buy(&me, MUGS, State::Confirmed).await.id;
+        bench.ship(&id, &[pieces("mug", 1)]).await.unwrap();
+        // What is held for too long is let go, and what was taken stays taken.
+        bench.payment.move_all(payment::State::Captured);
+        assert_eq!(bench.ship(&id, &[pieces("mug", 1)]).await.unwrap().state(), Stands::Cancelled);
+        let purchase = bench.reaches(&me, &id, State::Fulfilled).await.purchase.unwrap();
+        assert_eq!((purchase.lines[0].shipped, purchase.lines[0].cancelled), (1, 2));
+        assert_eq!((purchase.captured, bench.inventory.shipped()), (amount("14.99", "USD"), 1));
+        bench.assert_nothing_is_held();
+    }
+}
+
+#[tokio::test]
+async fn goods_leave_for_money_that_a_provider_took_at_once() {
+    for bench in Bench::each_patient().await {
+        let me = user();
+        bench.payment.become_next(payment::State::Captured, "");
+        let id = bench.buy(&me, MUGS, State::Confirmed).await.id;
+        bench.payment.take_all();
+        assert_eq!(bench.ship(&id, &[]).await.unwrap().state(), Stands::Shipped);
+        bench.reaches(&me, &id, State::Fulfilled).await;
+        assert_eq!((bench.payment.captured(), bench.inventory.shipped()), (3_500, 3));
+    }
+}
+
+#[tokio::test]
+async fn an_order_is_undone_when_its_payment_ends_before_it_is_shipped() {
+    use contracts::payment::v1::{PaymentFailed, PaymentVoided, payment_event::Event};
+    for bench in Bench::each_patient().await {
+        let me = user();
+        let id = bench.buy(&me, MUGS, State::Confirmed).await.id;
+        let [mut paid] = bench.payment.payments().try_into().unwrap();
+        let stranger = contracts::payment::v1::Payment { id: "pay_1".to_owned(), ..paid.clone() };
+        bench.hear(stranger, Event::PaymentFailed(PaymentFailed::default())).await;
+        assert_eq!(bench.get(&me, &id).await.unwrap().state(), State::Confirmed, "it is another payment");
+        bench.payment.move_all(payment::State::Failed);
+        paid.state = payment::State::Failed.into();
+        for _ in 0..2 {
+            bench.hear(paid.clone(), Event::PaymentFailed(PaymentFailed::default())).await;
+        }
+        bench.recover().await;
+        bench.reaches(&me, &id, State::Cancelled).await;
+
+        let id = bench.buy(&me, MUGS, State::Confirmed).await.id;
+        bench.ship(&id, &[pieces("mug", 1)]).await.unwrap();
+        let paid = bench.payment.payments().into_iter().find(|paid| paid.order_id == id).unwrap();
+        bench.hear(paid, Event::PaymentVoided(PaymentVoided {})).await;
+        bench.recover().await;
+        let purchase = bench.reaches(&me, &id, State::Fulfilled).await.purchase.unwrap();
+        assert_eq!((purchase.lines[0].shipped, purchase.lines[0].cancelled), (1, 2));
+        bench.assert_nothing_is_held();
     }
 }

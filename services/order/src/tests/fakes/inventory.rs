@@ -29,7 +29,12 @@ pub struct FakeInventory {
 struct Shelves {
     reservations: BTreeMap<String, Reservation>,
     shipments: HashSet<String>,
-    adjustments: BTreeMap<String, (String, i64)>,
+    /// For how many seconds goods were set aside the last time.
+    lifetime: i32,
+    /// How many pieces came back.
+    returned: i64,
+    /// Which adjustments were made.
+    keys: HashSet<String>,
 }
 
 impl FakeInventory {
@@ -57,9 +62,19 @@ impl FakeInventory {
         self.reservations().iter().flat_map(|held| &held.lines).map(|line| line.committed).sum()
     }
 
+    /// For how many seconds goods were set aside the last time.
+    pub fn lifetime(&self) -> i32 {
+        self.state.lock().unwrap().lifetime
+    }
+
     /// How many pieces came back.
     pub fn returned(&self) -> i64 {
-        self.state.lock().unwrap().adjustments.values().map(|(_, quantity)| quantity).sum()
+        self.state.lock().unwrap().returned
+    }
+
+    /// Forgets which requests were made, as after a week.
+    pub fn forget_keys(&self) {
+        self.state.lock().unwrap().keys.clear();
     }
 
     fn change(
@@ -89,8 +104,9 @@ impl InventoryService for FakeInventory {
         &self,
         request: Request<inventory::CreateReservationRequest>,
     ) -> Result<Response<inventory::CreateReservationResponse>, Status> {
-        let inventory::CreateReservationRequest { id, reference, lines, .. } = request.into_inner();
+        let inventory::CreateReservationRequest { id, reference, lines, lifetime_seconds } = request.into_inner();
         let work = || {
+            self.state.lock().unwrap().lifetime = lifetime_seconds;
             let expire_time = Some(kit::Timestamp::from_seconds(4_000_000_000).to_proto());
             let state = reservation::State::Held.into();
             let new = Reservation { id: id.clone(), reference, state, lines, expire_time, ..Default::default() };
@@ -189,9 +205,12 @@ impl InventoryService for FakeInventory {
         &self,
         request: Request<inventory::AdjustStockRequest>,
     ) -> Result<Response<inventory::AdjustStockResponse>, Status> {
-        let inventory::AdjustStockRequest { request_id, variant_id, quantity, .. } = request.into_inner();
+        let inventory::AdjustStockRequest { request_id, quantity, .. } = request.into_inner();
         let work = || {
-            self.state.lock().unwrap().adjustments.insert(request_id, (variant_id, quantity));
+            let mut state = self.state.lock().unwrap();
+            if state.keys.insert(request_id) {
+                state.returned += quantity;
+            }
             Ok(inventory::AdjustStockResponse::default())
         };
         self.moods.answer("adjust", work).await

@@ -308,6 +308,11 @@ impl Moods {
         self.0.lock().unwrap().moods.insert(rpc, mood);
     }
 
+    /// How an RPC behaves.
+    fn of(&self, rpc: &str) -> Mood {
+        self.0.lock().unwrap().moods.get(rpc).cloned().unwrap_or_default()
+    }
+
     /// How often an RPC was called.
     pub fn calls(&self, rpc: &str) -> usize {
         self.0.lock().unwrap().counts.get(rpc).copied().unwrap_or_default()

@@ -1,8 +1,8 @@
 //! A payment service in memory, which keeps what the contract promises: an id that makes a repeat harmless, and
-//! tombstones.
+//! tombstones. What was refused under a key stays refused under it.
 
 use std::{
-    collections::{BTreeMap, HashSet},
+    collections::{BTreeMap, HashMap},
     sync::{Arc, Mutex},
 };
 
@@ -11,12 +11,12 @@ use contracts::{
         self as payment, Payment, Refund,
         payment_service_server::{PaymentService, PaymentServiceServer},
     },
-    r#type::v1::Amount,
+    r#type::v1::{Amount, Reason},
 };
-use kit::link::Link;
+use kit::{Error, link::Link};
 use tonic::{Request, Response, Status, service::Routes};
 
-use super::{Moods, not_found};
+use super::{Mood, Moods, not_found};
 
 /// Secures and takes money without end.
 #[derive(Clone, Default)]
@@ -30,8 +30,18 @@ struct Till {
     /// What a new payment is.
     next: Option<(payment::payment::State, String)>,
     payments: BTreeMap<String, Payment>,
-    captures: HashSet<String>,
-    refunds: BTreeMap<String, Refund>,
+    /// What was taken by shipment, or why it was not.
+    captures: HashMap<String, Result<(), Error>>,
+    refunds: Vec<Refund>,
+    /// Which refund each request was for, or why it was refused.
+    keys: HashMap<String, Result<String, Error>>,
+}
+
+/// Money that is to be given back.
+struct Asked {
+    payment_id: String,
+    amount: Option<Amount>,
+    reference: String,
 }
 
 impl FakePayment {
@@ -55,7 +65,26 @@ impl FakePayment {
     pub fn take_all(&self) {
         for payment in self.state.lock().unwrap().payments.values_mut() {
             payment.captured = payment.amount.clone();
+            payment.capturable = dollars(0);
         }
+    }
+
+    /// Forgets which requests were made, as after a week.
+    pub fn forget_keys(&self) {
+        self.state.lock().unwrap().keys.clear();
+    }
+
+    /// Gives money back, as support would.
+    pub fn give_back(&self, order_id: &str, cents: i64) {
+        let mut state = self.state.lock().unwrap();
+        for payment in state.payments.values_mut().filter(|payment| payment.order_id == order_id) {
+            payment.refunded = dollars(self::cents(payment.refunded.as_ref()) + cents);
+        }
+    }
+
+    /// Every refund.
+    pub fn refunds(&self) -> Vec<Refund> {
+        self.state.lock().unwrap().refunds.clone()
     }
 
     /// Says why every payment failed.
@@ -83,6 +112,40 @@ impl FakePayment {
     /// How much was given back, in cents.
     pub fn refunded(&self) -> i64 {
         self.payments().iter().map(|payment| cents(payment.refunded.as_ref())).sum()
+    }
+
+    /// Gives back what is asked for, unless it is more than is left.
+    fn refund(&self, asked: Asked, declined: Option<&Error>) -> Result<String, Error> {
+        let Asked { payment_id, amount, reference } = asked;
+        let mut state = self.state.lock().unwrap();
+        let number = state.refunds.len();
+        let Some(payment) = state.payments.get_mut(&payment_id) else { return Err(Error::from(not_found())) };
+        let left = cents(payment.captured.as_ref()) - cents(payment.refunded.as_ref());
+        let wanted = amount.as_ref().map_or(left, |amount| cents(Some(amount)));
+        if wanted < 1 || wanted > left {
+            return Err(Error::new(Reason::RefundExceedsCaptured, "No more than was taken is given back."));
+        }
+        let (end, decline) = match declined {
+            None => {
+                payment.refunded = dollars(cents(payment.refunded.as_ref()) + wanted);
+                (payment::refund::State::Succeeded, None)
+            }
+            Some(refusal) => {
+                let (code, message) = (refusal.reason().to_lowercase(), refusal.message().to_owned());
+                (payment::refund::State::Failed, Some(payment::Decline { code, message }))
+            }
+        };
+        let id = kit::id::derive("rfd", &payment_id, &number.to_string());
+        state.refunds.push(Refund {
+            id: id.clone(),
+            payment_id,
+            amount: dollars(wanted),
+            state: end.into(),
+            reference,
+            decline,
+            ..Default::default()
+        });
+        Ok(id)
     }
 
     fn change(&self, id: &str, change: impl FnOnce(&mut Payment)) -> Result<Option<Payment>, Status> {
@@ -143,23 +206,39 @@ impl PaymentService for FakePayment {
         request: Request<payment::CapturePaymentRequest>,
     ) -> Result<Response<payment::CapturePaymentResponse>, Status> {
         let payment::CapturePaymentRequest { id, shipment_id, amount, r#final } = request.into_inner();
+        let noted = self.state.lock().unwrap().captures.get(&shipment_id).cloned();
         let work = || {
-            let first = self.state.lock().unwrap().captures.insert(shipment_id);
+            if let Some(Err(refusal)) = noted.clone() {
+                return Err(refusal.into());
+            }
+            let held = self.change(&id, |_| {})?.unwrap_or_default();
+            if noted.is_none() && held.state() != payment::payment::State::Authorized {
+                return Err(Error::new(Reason::InvalidStateTransition, "The money is not secured.").into());
+            }
             let payment = self.change(&id, |payment| {
-                if !first {
+                if noted.is_some() {
                     return;
                 }
-                assert_eq!(payment.state(), payment::payment::State::Authorized, "money is secured that is taken");
                 let captured = cents(payment.captured.as_ref()) + cents(amount.as_ref());
-                assert!(captured <= cents(payment.amount.as_ref()), "more is taken than was secured");
+                let secured = cents(payment.amount.as_ref());
+                assert!(captured <= secured, "more is taken than was secured");
                 payment.captured = dollars(captured);
+                payment.capturable = dollars(if r#final { 0 } else { secured - captured });
                 if r#final {
                     payment.state = payment::payment::State::Captured.into();
                 }
             })?;
+            self.state.lock().unwrap().captures.insert(shipment_id.clone(), Ok(()));
             Ok(payment::CapturePaymentResponse { payment })
         };
-        self.moods.answer("capture", work).await
+        let reply = self.moods.answer("capture", work).await;
+        if let Err(status) = &reply {
+            let refusal = Error::from(status.clone());
+            if refusal.definitive() {
+                self.state.lock().unwrap().captures.entry(shipment_id).or_insert(Err(refusal));
+            }
+        }
+        reply
     }
 
     async fn void_payment(
@@ -171,9 +250,13 @@ impl PaymentService for FakePayment {
             let tombstone = Payment { id: id.clone(), order_id, owner_id, ..Default::default() };
             self.state.lock().unwrap().payments.entry(id.clone()).or_insert(tombstone);
             let payment = self.change(&id, |payment| {
+                if payment.state() == payment::payment::State::Failed {
+                    return;
+                }
                 let taken = cents(payment.captured.as_ref()) > 0;
                 let end = if taken { payment::payment::State::Captured } else { payment::payment::State::Voided };
                 payment.state = end.into();
+                payment.capturable = dollars(0);
             })?;
             Ok(payment::VoidPaymentResponse { payment })
         };
@@ -185,28 +268,22 @@ impl PaymentService for FakePayment {
         request: Request<payment::CreateRefundRequest>,
     ) -> Result<Response<payment::CreateRefundResponse>, Status> {
         let payment::CreateRefundRequest { request_id, payment_id, amount, reference } = request.into_inner();
-        let work = || {
-            if let Some(refund) = self.state.lock().unwrap().refunds.get(&request_id) {
-                return Ok(payment::CreateRefundResponse { refund: Some(refund.clone()) });
-            }
-            self.change(&payment_id, |payment| {
-                let all = || cents(payment.captured.as_ref()) - cents(payment.refunded.as_ref());
-                let amount = amount.as_ref().map_or_else(all, |amount| cents(Some(amount)));
-                let refunded = cents(payment.refunded.as_ref()) + amount;
-                assert!(refunded <= cents(payment.captured.as_ref()), "more is given back than was taken");
-                payment.refunded = dollars(refunded);
-            })?;
-            let refund = Refund {
-                id: kit::id::derive("rfd", &request_id, "id"),
-                payment_id,
-                amount,
-                state: payment::refund::State::Succeeded.into(),
-                reference,
-                ..Default::default()
-            };
-            self.state.lock().unwrap().refunds.insert(request_id, refund.clone());
-            Ok(payment::CreateRefundResponse { refund: Some(refund) })
+        let asked = Asked { payment_id, amount, reference };
+        let declined = match self.moods.of("refund") {
+            Mood::Refusing(refusal) => Some(refusal),
+            _ => None,
         };
+        let work = || {
+            let noted = self.state.lock().unwrap().keys.get(&request_id).cloned();
+            let outcome = noted.unwrap_or_else(|| self.refund(asked, declined.as_ref()));
+            self.state.lock().unwrap().keys.insert(request_id, outcome.clone());
+            let id = outcome.map_err(Status::from)?;
+            Ok(payment::CreateRefundResponse { refund: self.refunds().into_iter().find(|refund| refund.id == id) })
+        };
+        // What a provider refuses is a refund that failed.
+        if declined.is_some() {
+            return work().map(Response::new);
+        }
         self.moods.answer("refund", work).await
     }
 
@@ -215,7 +292,7 @@ impl PaymentService for FakePayment {
         request: Request<payment::GetRefundRequest>,
     ) -> Result<Response<payment::GetRefundResponse>, Status> {
         let id = request.into_inner().id;
-        let refund = self.state.lock().unwrap().refunds.values().find(|refund| refund.id == id).cloned();
+        let refund = self.refunds().into_iter().find(|refund| refund.id == id);
         Ok(Response::new(payment::GetRefundResponse { refund }))
     }
 
@@ -228,9 +305,11 @@ impl PaymentService for FakePayment {
 
     async fn list_refunds(
         &self,
-        _: Request<payment::ListRefundsRequest>,
+        request: Request<payment::ListRefundsRequest>,
     ) -> Result<Response<payment::ListRefundsResponse>, Status> {
-        Err(Status::unimplemented("not here"))
+        let payment_id = request.into_inner().payment_id;
+        let refunds = self.refunds().into_iter().filter(|refund| refund.payment_id == payment_id).collect();
+        Ok(Response::new(payment::ListRefundsResponse { refunds, next_page_token: String::new() }))
     }
 
     async fn create_payment_method(
