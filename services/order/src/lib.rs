@@ -14,6 +14,7 @@ mod command;
 mod events;
 mod fulfillment;
 mod handler;
+mod held;
 mod invoice;
 mod invoice_clerk;
 mod invoice_handler;

@@ -171,6 +171,27 @@ pub async fn request_key(session: &mut Session, id: &str) -> Result<Option<Strin
     session.row(FIND, &[id.into()]).await?.map_or(Ok(None), |row| row.optional_text(0))
 }
 
+/// Orders by their ids.
+pub async fn load_all(session: &mut Session, ids: &[&str]) -> Result<Vec<Order>, Error> {
+    let places: Vec<String> = (1..=ids.len()).map(|place| format!("${place}")).collect();
+    let sql = format!("SELECT {COLUMNS} FROM orders WHERE id IN ({})", places.join(", "));
+    let binds: Vec<Bind> = ids.iter().map(|id| (*id).into()).collect();
+    session.rows_dynamic(sql, &binds).await?.iter().map(read).collect()
+}
+
+/// Trades that have not changed since a moment, with their states, that are carried out without a transaction of their
+/// own, or have one without being carried out. Reads every trade.
+pub async fn odd_trades(session: &mut Session, since: Timestamp, limit: i64) -> Result<Vec<(String, String)>, Error> {
+    const FIND: &str = "SELECT id, state FROM orders WHERE purchase IS NULL AND update_time <= $1
+        AND ((state = 'FULFILLED' AND transaction_id IS NULL) OR (state <> 'FULFILLED' AND transaction_id IS NOT NULL)
+            OR transaction_id IN (SELECT transaction_id FROM orders WHERE transaction_id IS NOT NULL
+                GROUP BY transaction_id HAVING COUNT(*) > 1))
+        ORDER BY id LIMIT $2";
+
+    let rows = session.rows(FIND, &[since.into(), limit.into()]).await?;
+    rows.iter().map(|row| Ok((row.text(0)?, row.text(1)?))).collect()
+}
+
 /// An order, as far as the scope goes, that nobody else changes until the end of the unit.
 ///
 /// # Errors

@@ -96,6 +96,7 @@ async fn of_money_that_a_provider_took_at_once_only_what_was_shipped_is_kept() {
         let purchase = bench.reaches(&me, &id, State::Fulfilled).await.purchase.unwrap();
         assert_eq!(purchase.captured, amount("14.99", "USD"));
         assert_eq!((bench.payment.captured(), bench.payment.refunded()), (3_500, 2_001));
+        assert_eq!(super::verifying::problems(&bench).await, [""; 0]);
     }
 }
 

@@ -10,7 +10,7 @@ use contracts::{
 use super::{fakes::Mood, *};
 
 /// What is found once everything has rested.
-async fn problems(bench: &Bench) -> Vec<String> {
+pub async fn problems(bench: &Bench) -> Vec<String> {
     bench.clock.advance(Duration::from_secs(11));
     let request = Request::new(api::VerifyOrdersRequest {});
     let found = answer(admin_call(), bench.service.verify_orders(request)).await.unwrap();
@@ -40,7 +40,9 @@ async fn nothing_is_found_after_purchases_of_every_end() {
         bench.inventory.moods.set("reserve", Mood::Refusing(refusal));
         bench.buy(&me, MUGS, State::Rejected).await;
         bench.create(&me, market_buy()).await.unwrap();
+        let asked = bench.payment.moods.calls("get");
         assert_eq!(problems(&bench).await, [""; 0]);
+        assert_eq!(bench.payment.moods.calls("get"), asked, "payments are listed, not asked for one by one");
     }
 }
 
@@ -61,6 +63,8 @@ async fn goods_and_money_that_nobody_needs_are_found_unless_they_end_by_themselv
         bench.inventory.plant(Reservation { id: "rsv_4".into(), reference: cancelled.clone(), ..held });
         let state = payment::State::Authorized.into();
         bench.payment.plant(Payment { id: "pay_1".into(), order_id: cancelled, state, ..Default::default() });
+        let state = payment::State::Captured.into();
+        bench.payment.plant(Payment { id: "pay_3".into(), order_id: order_id(), state, ..Default::default() });
         let state = hold::State::Held.into();
         bench.ledger.hold(Hold { id: "hld_1".into(), reference: "pay_2".into(), state, ..Default::default() });
         bench.ledger.hold(Hold { id: "hld_2".into(), reference: "wdl_1".into(), state, ..Default::default() });
@@ -68,7 +72,11 @@ async fn goods_and_money_that_nobody_needs_are_found_unless_they_end_by_themselv
         found.sort();
         let about: Vec<_> =
             found.iter().map(|problem| problem.split(' ').take(2).collect::<Vec<_>>().join(" ")).collect();
-        assert_eq!(about, ["INV-5: hld_1", "INV-5: pay_1", "INV-5: rsv_1", "INV-5: rsv_4"], "{found:?}");
+        assert_eq!(
+            about,
+            ["INV-5: hld_1", "INV-5: pay_1", "INV-5: pay_3", "INV-5: rsv_1", "INV-5: rsv_4"],
+            "{found:?}"
+        );
     }
 }
 
@@ -94,5 +102,56 @@ async fn an_order_without_its_goods_or_its_money_is_found() {
         }
         bench.payment.plant(paid);
         assert_eq!(problems(&bench).await, [""; 0]);
+    }
+}
+
+#[tokio::test]
+async fn a_trade_without_a_transaction_of_its_own_is_found() {
+    for bench in Bench::each_patient().await {
+        let me = user();
+        let one = bench.create(&me, market_buy()).await.unwrap().id;
+        let two = bench.create(&me, market_buy()).await.unwrap().id;
+        assert_eq!(problems(&bench).await, [""; 0]);
+        let both = "UPDATE orders SET transaction_id = 'txn_1'";
+        bench.db.write(async |unit: &mut storage::Unit| unit.exec(both, &[]).await).await.unwrap();
+        let found = problems(&bench).await;
+        assert!(found.len() == 2 && found.iter().any(|problem| problem.contains(&one)), "{found:?}");
+        let none = "UPDATE orders SET transaction_id = NULL WHERE id = $1";
+        bench.db.write(async |unit: &mut storage::Unit| unit.exec(none, &[(&two).into()]).await).await.unwrap();
+        let [problem] = problems(&bench).await.try_into().unwrap();
+        assert!(problem.contains(&two), "{problem}");
+    }
+}
+
+#[tokio::test]
+async fn pieces_and_charges_that_differ_from_the_shipments_are_found() {
+    for bench in Bench::each_patient().await {
+        let me = user();
+        let id = bench.buy(&me, MUGS, State::Confirmed).await.id;
+        bench.ship(&id, &[pieces("mug", 1)]).await.unwrap();
+        assert_eq!(problems(&bench).await, [""; 0]);
+        let [reservation] = bench.inventory.reservations().try_into().unwrap();
+        let mut wrong = reservation.clone();
+        wrong.lines[0].committed = 2;
+        bench.inventory.plant(wrong);
+        let [problem] = problems(&bench).await.try_into().unwrap();
+        assert!(problem.contains(&id) && problem.contains("pieces"), "{problem}");
+        bench.inventory.plant(reservation);
+        let lost = "UPDATE shipments SET order_id = 'ord_1'";
+        bench.db.write(async |unit: &mut storage::Unit| unit.exec(lost, &[]).await).await.unwrap();
+        let [problem] = problems(&bench).await.try_into().unwrap();
+        assert!(problem.contains(&id) && problem.contains("shipments"), "{problem}");
+    }
+}
+
+#[tokio::test]
+async fn a_check_that_runs_out_of_time_does_not_say_that_all_is_well() {
+    for bench in Bench::each_patient().await {
+        bench.buy(&user(), MUGS, State::Confirmed).await;
+        bench.clock.advance(Duration::from_secs(11));
+        let call = Call { scope: Some(Scope::All), ..Call::background("edge", Duration::from_millis(900)) };
+        let request = Request::new(api::VerifyOrdersRequest {});
+        let found = answer(call, bench.service.verify_orders(request)).await.unwrap();
+        assert!(!found.holds && found.problems[0].contains("only the newest 0 purchases"), "{:?}", found.problems);
     }
 }

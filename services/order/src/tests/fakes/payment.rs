@@ -188,8 +188,9 @@ impl PaymentService for FakePayment {
         &self,
         request: Request<payment::GetPaymentRequest>,
     ) -> Result<Response<payment::GetPaymentResponse>, Status> {
-        let payment = self.change(&request.into_inner().id, |_| {})?;
-        Ok(Response::new(payment::GetPaymentResponse { payment }))
+        let id = request.into_inner().id;
+        let work = || Ok(payment::GetPaymentResponse { payment: self.change(&id, |_| {})? });
+        self.moods.answer("get", work).await
     }
 
     async fn list_payments(
