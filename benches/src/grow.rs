@@ -71,6 +71,10 @@ fn copy(database: &Connection, table: &str, copies: u64) -> Result<()> {
     let mut columns = database.prepare(&format!("SELECT name, type FROM pragma_table_info('{table}')"))?;
     let columns: Vec<(String, String)> =
         columns.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?.collect::<rusqlite::Result<_>>()?;
+    // What has no ids, such as a counter, is one for all.
+    if columns.iter().all(|(_, kind)| kind != "TEXT") {
+        return Ok(());
+    }
     let names: Vec<&str> = columns.iter().map(|(name, _)| name.as_str()).collect();
     let values: Vec<String> = columns
         .iter()
