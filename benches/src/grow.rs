@@ -19,13 +19,13 @@ const SHARED: [&str; 7] = ["var_", "prd_", "loc_", "stk_", "pmt_", "adr_", "ses_
 /// The digits of a TypeID (its spec: Crockford's base32).
 const DIGITS: &[u8; 32] = b"0123456789abcdefghjkmnpqrstvwxyz";
 
-/// Measures purchases with each number of orders, the smallest first.
+/// Measures purchases with each number of orders, on a platform of its own.
 pub async fn run(sizes: &[u64], in_flight: &[usize], seconds: u64) -> Result<()> {
-    let mut target = Target::start(Base::Sqlite, true, 256).await?;
     let in_flight = *in_flight.last().context("a number in flight")?;
-    // Something to copy.
-    measure(&mut target, Work::Purchase, in_flight, seconds).await?;
     for &size in sizes {
+        let mut target = Target::start(Base::Sqlite, true, 256).await?;
+        // Something to copy.
+        measure(&mut target, Work::Purchase, in_flight, seconds).await?;
         target.restart(|folder| grow(folder, size)).await?;
         let orders = count(target.folder.path())?;
         let figures = measure(&mut target, Work::Purchase, in_flight, seconds).await?;
