@@ -137,11 +137,11 @@ async fn with_a_group_limit_of_one_each_unit_commits_for_itself() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_reader_never_sees_half_a_unit_and_always_sees_what_was_answered() {
     for database in each_database().await {
-        let db = open(&database).await;
+        let (db, postgres) = (open(&database).await, database.is_postgres());
         let writers = (0..8).map(|_| {
             let db = db.clone();
             tokio::spawn(async move {
-                let mut done = 0;
+                let (mut done, mut refused) = (0, 0);
                 while done < 25 {
                     let written = db.write(async |unit| {
                         add(unit, "left", 1).await?;
@@ -150,8 +150,11 @@ async fn a_reader_never_sees_half_a_unit_and_always_sees_what_was_answered() {
                     });
                     match written.await {
                         Ok(_) => done += 1,
-                        // Eight writers want the same two rows: on a busy machine some wait too long.
-                        Err(error) => assert_eq!(error.reason(), "LOCK_CONFLICT", "{error}"),
+                        // On PostgreSQL eight writers want the same two rows: on a busy machine some wait too long.
+                        Err(error) => {
+                            refused += 1;
+                            assert!(postgres && refused <= 25 && error.reason() == "LOCK_CONFLICT", "{error}");
+                        }
                     }
                 }
             })
