@@ -278,6 +278,12 @@ impl Order {
         if self.saga.is_idle() {
             return Ok(());
         }
+        if self.saga.state == saga::State::Stuck {
+            let message = "This order is stuck: asking again does not help. Support has to take it up (RetrySaga).";
+            return Err(Error::new(Reason::InvalidStateTransition, message)
+                .with("order", &self.id)
+                .with("saga", "STUCK"));
+        }
         let message = "Something else is under way on this order. Try again in a moment.";
         let task = self.saga.task.as_deref().unwrap_or(&self.saga.step);
         Err(Error::new(Reason::LockConflict, message)
