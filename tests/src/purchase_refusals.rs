@@ -93,7 +93,7 @@ async fn orders_that_end_rejected(client: &Client, one: &Person, good: &Good) ->
 
 async fn carts(client: &Client, one: &Person) -> Result<()> {
     let guest = client.anonymous();
-    refused(client, guest.call("order.v1.CartService/GetCart", json!({})).await, "TOKEN_MISSING", "");
+    refused(client, guest.call("order.v1.CartService/GetCart", json!({})).await, "TOKEN_MISSING", "cart_token");
     let lost = json!({"cartToken": "no such token"});
     refused(client, guest.call("order.v1.CartService/GetCart", lost).await, "RESOURCE_NOT_FOUND", "");
     let request = json!({"requestId": key(), "shippingAddress": address()});

@@ -281,7 +281,13 @@ fn unstored(whose: &Whose) -> Result<Cart, Error> {
 /// The cart with a token, or that of the caller.
 fn whose(cart_token: &str) -> Result<Whose, Error> {
     if cart_token.is_empty() {
-        Ok(Whose::Owner(Call::current()?.user()?.to_owned()))
+        let call = Call::current()?;
+        let user = call.user().map_err(|_| {
+            let message =
+                "Log in, or make a cart for a guest (CreateCart, POST /api/v1/carts) and send its cart_token.";
+            Error::new(Reason::TokenMissing, message)
+        })?;
+        Ok(Whose::Owner(user.to_owned()))
     } else {
         Ok(Whose::guest(cart_token))
     }
