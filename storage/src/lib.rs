@@ -34,4 +34,4 @@ pub use log::Log;
 pub use migration::Migration;
 pub use session::Session;
 pub use unit::{Change, Fact, Unit};
-pub use value::{Bind, Row};
+pub use value::{Bind, Row, placeholders};

@@ -197,3 +197,12 @@ fn mismatch(index: usize, expected: &str, found: Option<&Value>) -> Error {
     };
     Error::internal(format!("column {index} holds {found} where {expected} was expected"))
 }
+
+/// `($1, $2), ($3, $4)`: the parameters of so many rows, for `VALUES`.
+pub fn placeholders(rows: usize, columns: usize) -> String {
+    let row = |row: usize| {
+        let parameters: Vec<String> = (1..=columns).map(|column| format!("${}", row * columns + column)).collect();
+        format!("({})", parameters.join(", "))
+    };
+    (0..rows).map(row).collect::<Vec<_>>().join(", ")
+}

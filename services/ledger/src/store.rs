@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use kit::{Error, Scope, Timestamp};
-use storage::{Bind, Row, Session};
+use storage::{Bind, Row, Session, placeholders};
 
 use crate::{
     book::{Account, Book, Entry, is_house},
@@ -63,7 +63,7 @@ pub async fn take(session: &mut Session, owners: &BTreeMap<&str, i64>) -> Result
     let sql = format!(
         "INSERT INTO owners (owner, sequence) VALUES {} \
          ON CONFLICT (owner) DO UPDATE SET sequence = owners.sequence + excluded.sequence RETURNING owner, sequence",
-        values(owners.len(), 2)
+        placeholders(owners.len(), 2)
     );
     let binds: Vec<Bind> = owners.iter().flat_map(|(owner, count)| [(*owner).into(), (*count).into()]).collect();
     let rows = session.rows_dynamic(sql, &binds).await?;
@@ -79,7 +79,7 @@ pub async fn take(session: &mut Session, owners: &BTreeMap<&str, i64>) -> Result
 pub async fn load_book(session: &mut Session, keys: &[(&str, &str)]) -> Result<Book, Error> {
     let sql = format!(
         "SELECT owner, unit, posted, held, cost, realized FROM accounts WHERE (owner, unit) IN (VALUES {})",
-        values(keys.len(), 2)
+        placeholders(keys.len(), 2)
     );
     let binds: Vec<Bind> = keys.iter().flat_map(|(owner, code)| [(*owner).into(), (*code).into()]).collect();
     let rows = session.rows_dynamic(sql, &binds).await?;
@@ -93,7 +93,7 @@ pub async fn save_book(session: &mut Session, book: &Book) -> Result<(), Error> 
         "INSERT INTO accounts (owner, unit, posted, held, limited, cost, realized, version) VALUES {} \
          ON CONFLICT (owner, unit) DO UPDATE SET posted = excluded.posted, held = excluded.held, \
          cost = excluded.cost, realized = excluded.realized, version = accounts.version + 1",
-        values(accounts.len(), 8)
+        placeholders(accounts.len(), 8)
     );
     let mut binds: Vec<Bind> = Vec::with_capacity(accounts.len() * 8);
     for account in accounts {
@@ -137,7 +137,7 @@ pub async fn insert_entries(
 ) -> Result<(), Error> {
     let sql = format!(
         "INSERT INTO entries (owner, sequence, transaction_id, position, unit, atoms, balance) VALUES {}",
-        values(entries.len(), 7)
+        placeholders(entries.len(), 7)
     );
     let mut binds: Vec<Bind> = Vec::with_capacity(entries.len() * 7);
     for ((position, entry), balance) in (1_i64..).zip(entries).zip(balances) {
@@ -304,13 +304,4 @@ fn withdrawal(row: &Row) -> Result<Withdrawal, Error> {
         create_time: row.time(6)?,
         update_time: row.time(7)?,
     })
-}
-
-/// `($1, $2), ($3, $4)`: rows of parameters.
-fn values(rows: usize, columns: usize) -> String {
-    let row = |row: usize| {
-        let parameters: Vec<String> = (1..=columns).map(|column| format!("${}", row * columns + column)).collect();
-        format!("({})", parameters.join(", "))
-    };
-    (0..rows).map(row).collect::<Vec<_>>().join(", ")
 }

@@ -30,12 +30,7 @@ impl Rows {
     /// The statement for so many rows of so many parameters.
     fn text(self, rows: usize, columns: usize) -> String {
         let Self(before, after) = self;
-        let row = |row: usize| {
-            let parameters: Vec<String> = (1..=columns).map(|column| format!("${}", row * columns + column)).collect();
-            format!("({})", parameters.join(", "))
-        };
-        let rows: Vec<String> = (0..rows).map(row).collect();
-        format!("{before} {} {after}", rows.join(", "))
+        format!("{before} {} {after}", crate::value::placeholders(rows, columns))
     }
 }
 

@@ -25,12 +25,6 @@ pub fn tell(unit: &mut Unit, told: Told) -> Result<(), Error> {
     unit.fact(&Fact { aggregate: &aggregate, sequence, message: &message })
 }
 
-/// `($1, $2), ($3, $4)`: rows of parameters.
-fn values(rows: usize, columns: usize) -> String {
-    let row = |row: usize| format!("({})", parameters(row * columns + 1, columns));
-    (0..rows).map(row).collect::<Vec<_>>().join(", ")
-}
-
 /// `$3, $4, $5`: parameters from a number on.
 fn parameters(first: usize, count: usize) -> String {
     (first..first + count).map(|number| format!("${number}")).collect::<Vec<_>>().join(", ")

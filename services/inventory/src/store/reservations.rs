@@ -3,9 +3,8 @@
 
 use kit::{Error, Timestamp};
 use prost::Message;
-use storage::{Bind, Row, Session};
+use storage::{Bind, Row, Session, placeholders};
 
-use super::values;
 use crate::{
     reservation::{Line, Portion, Reservation, Shipment, State, Wanted},
     stock::overtaken,
@@ -26,7 +25,7 @@ pub async fn save(session: &mut Session, reservations: &[&Reservation]) -> Resul
          content = excluded.content, facts = excluded.facts, version = excluded.version, \
          update_time = excluded.update_time \
          WHERE reservations.version = excluded.version - 1 RETURNING id",
-        values(reservations.len(), 9)
+        placeholders(reservations.len(), 9)
     );
     let mut binds: Vec<Bind> = Vec::with_capacity(reservations.len() * 9);
     for reservation in reservations {

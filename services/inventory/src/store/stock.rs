@@ -2,9 +2,9 @@
 
 use contracts::inventory::v1::stock_movement::Kind;
 use kit::{Error, Timestamp};
-use storage::{Bind, Row, Session};
+use storage::{Bind, Row, Session, placeholders};
 
-use super::{ROWS, padded, parameters, values};
+use super::{ROWS, padded, parameters};
 use crate::stock::{Item, Location, Movement, Shelf, overtaken};
 
 /// The columns and the tables of a shelf.
@@ -92,7 +92,7 @@ pub async fn save(session: &mut Session, items: &[&Item]) -> Result<(), Error> {
              safety_stock = excluded.safety_stock, low_threshold = excluded.low_threshold, \
              movements = excluded.movements \
              WHERE stock_items.version = excluded.version - 1 RETURNING id",
-            values(items.len(), 12)
+            placeholders(items.len(), 12)
         );
         let mut binds: Vec<Bind> = Vec::with_capacity(items.len() * 12);
         for item in items {
@@ -114,7 +114,7 @@ pub async fn insert_movements(session: &mut Session, movements: &[Movement]) -> 
         let sql = format!(
             "INSERT INTO stock_movements (stock_item_id, sequence, kind, quantity, on_hand, reference, create_time) \
              VALUES {}",
-            values(movements.len(), 7)
+            placeholders(movements.len(), 7)
         );
         let mut binds: Vec<Bind> = Vec::with_capacity(movements.len() * 7);
         for Movement { item_id, sequence, kind, quantity, on_hand, reference, time } in movements {
