@@ -21,8 +21,10 @@ const PAGES: usize = 50;
 
 /// Where the money for a parcel is.
 pub enum Funds {
-    /// It can be taken, is being taken, or costs nothing.
+    /// It can be taken, or costs nothing.
     There,
+    /// It is being taken: the provider has not said yet what became of that.
+    BeingTaken,
     /// It was taken: by an attempt whose answer was lost, or by a provider that takes everything at once.
     Taken,
     /// It cannot be taken any more, and why.
@@ -52,7 +54,8 @@ pub async fn funds(service: &Service, purchase: &Purchase, amount: &Amount) -> R
     let expire_time = payment.expire_time.as_ref().map(Timestamp::from_proto);
     let expired = expire_time.is_some_and(|time| time <= service.0.db.clock().now());
     match payment.state() {
-        Paid::Authorized if secured >= after && (being_taken || !expired) => Ok(Funds::There),
+        Paid::Authorized if secured >= after && being_taken => Ok(Funds::BeingTaken),
+        Paid::Authorized if secured >= after && !expired => Ok(Funds::There),
         Paid::Failed => Ok(Funds::Gone(declined(payment.decline))),
         Paid::Pending | Paid::Processing | Paid::RequiresAction | Paid::Unspecified => {
             Err(Error::new(Reason::PaymentProcessing, "The money is not secured yet."))

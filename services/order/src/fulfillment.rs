@@ -78,6 +78,25 @@ impl FulfillmentService for Service {
         Ok(Response::new(delivered.await?))
     }
 
+    async fn cancel_shipment(
+        &self,
+        request: Request<api::CancelShipmentRequest>,
+    ) -> Result<Response<api::CancelShipmentResponse>, Status> {
+        let request = request.into_inner();
+        let key = Key::of(&Call::current()?, &request.request_id, &request);
+        let mut taken_up = None;
+        let reply = self.0.db.once(key, async |unit: &mut Unit| {
+            let (order, shipment) = self.give_up(unit, &request).await?;
+            taken_up = Some(order);
+            Ok(api::CancelShipmentResponse { shipment: Some(shipment) })
+        });
+        let reply = reply.await?;
+        if let Some(order) = taken_up {
+            self.start(order);
+        }
+        Ok(Response::new(reply))
+    }
+
     async fn create_return(
         &self,
         request: Request<api::CreateReturnRequest>,

@@ -13,6 +13,7 @@ mod closing;
 mod command;
 mod events;
 mod fulfillment;
+mod giving_up;
 mod handler;
 mod held;
 mod invoice;

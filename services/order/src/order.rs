@@ -279,7 +279,7 @@ impl Order {
             return Ok(());
         }
         if self.saga.state == saga::State::Stuck {
-            let message = "This order is stuck: asking again does not help. Support has to take it up (RetrySaga).";
+            let message = "This order is stuck: asking again does not help. Support has to take it up.";
             return Err(Error::new(Reason::InvalidStateTransition, message)
                 .with("order", &self.id)
                 .with("saga", "STUCK"));

@@ -274,7 +274,7 @@ async fn wait(service: &Service, order: &Order, halt: Halt) -> Result<Order, Err
         // There is news, or somebody else goes on with it.
         (false, _) => return Ok(order.clone()),
         (true, true) => {
-            tracing::error!(order = order.id, step, %error, "an order is stuck: repair the cause, then call RetrySaga");
+            tracing::error!(order = order.id, step, %error, "an order is stuck: repair the cause, then call RetrySaga or CancelShipment");
         }
         (true, false) => tracing::info!(order = order.id, step, attempts, %error, "an order waits"),
     }

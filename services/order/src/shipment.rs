@@ -1,7 +1,7 @@
 //! Goods that leave together: where a shipment stands, and its rows.
 
 use contracts::{
-    order::v1::{self as api, Shipment, shipment::State},
+    order::v1::{self as api, Cancellation, Shipment, cancellation::Goods, shipment::State},
     r#type::v1::Reason,
 };
 use kit::{Error, Scope, Timestamp};
@@ -33,11 +33,11 @@ impl Open {
     }
 }
 
-/// The shipment after it has left. What needs no parcel has arrived at once.
+/// The shipment after it has left, though it may have been given up. What needs no parcel has arrived at once.
 pub fn shipped(shipment: &Shipment, digital: bool, now: Timestamp) -> Shipment {
     let state = if digital { State::Delivered } else { State::Shipped };
-    let deliver_time = digital.then(|| now.to_proto());
-    Shipment { state: state.into(), ship_time: Some(now.to_proto()), deliver_time, ..shipment.clone() }
+    let (ship_time, deliver_time) = (Some(now.to_proto()), digital.then(|| now.to_proto()));
+    Shipment { state: state.into(), ship_time, deliver_time, cancellation: None, ..shipment.clone() }
 }
 
 /// The shipment if it never leaves.
@@ -128,8 +128,18 @@ pub async fn under_way(session: &mut Session, since: Timestamp, limit: i64) -> R
     rows.iter().map(|row| row.text(0)).collect()
 }
 
+/// The pieces of a variant that were taken out of stock for shipments that were given up.
+pub fn given_up(shipments: &[Shipment], variant_id: &str) -> i64 {
+    let taken = |one: &&Shipment| {
+        let goods = one.cancellation.as_ref().map(Cancellation::goods);
+        one.state() == State::Cancelled && matches!(goods, Some(Goods::Restocked | Goods::WrittenOff))
+    };
+    let pieces = shipments.iter().filter(taken).flat_map(|one| &one.lines);
+    pieces.filter(|pieces| pieces.variant_id == variant_id).map(|pieces| pieces.quantity).sum()
+}
+
 /// The state's name in a row and in an error.
-fn name(state: State) -> &'static str {
+pub fn name(state: State) -> &'static str {
     match state {
         State::Unspecified => "",
         State::Preparing => "PREPARING",

@@ -9,7 +9,7 @@ use contracts::{
         self as inventory, ReservationLine, inventory_service_client::InventoryServiceClient, reservation,
         stock_movement,
     },
-    order::v1::{LineQuantity, Return},
+    order::v1::{LineQuantity, Shipment},
     payment::v1::{self as payment, payment::State as Paid, payment_service_client::PaymentServiceClient},
     r#type::v1::{Amount, Reason},
 };
@@ -21,6 +21,7 @@ use tonic::{Response, Status};
 use crate::{
     Service,
     charging::{self, Funds},
+    giving_up,
     order::{Command, Order, Rejection},
     purchase::Purchase,
     returns, shipment,
@@ -156,11 +157,13 @@ pub async fn undo(service: &Service, order: &Order, purchase: &Purchase) -> Resu
     let content = purchase.message();
     if !content.payment_id.is_empty() {
         charging::void(service, order, purchase).await.map_err(|error| halt("void", error))?;
+        failpoint::hit("order-after-void");
     }
     if !content.reservation_id.is_empty() {
         let (id, reference) = (content.reservation_id.clone(), order.id.clone());
         let request = inventory::ReleaseReservationRequest { id, reference };
         ask(stock(service).release_reservation(request)).await.map_err(|error| halt("release", error))?;
+        failpoint::hit("order-after-release");
     }
     Ok(Command::Undone { close_time: closes(service) })
 }
@@ -170,12 +173,15 @@ pub async fn undo(service: &Service, order: &Order, purchase: &Purchase) -> Resu
 ///
 /// # Errors
 /// What keeps it from going on.
-pub async fn ship(service: &Service, purchase: &Purchase, open: &shipment::Open) -> Result<Command, Halt> {
+pub async fn ship(service: &Service, purchase: &Purchase, open: &mut shipment::Open) -> Result<Command, Halt> {
     let parcel = &open.shipment;
-    let goods = parcel.lines.iter().filter(|pieces| purchase.is_physical(&pieces.variant_id)).cloned();
-    let goods: Vec<LineQuantity> = goods.collect();
+    let goods = physical(purchase, &parcel.lines);
     let amount = parcel.amount.clone().unwrap_or_default();
     let funds = charging::funds(service, purchase, &amount).await.map_err(|error| halt("capture", error))?;
+    if parcel.cancellation.is_some() {
+        let gone = has_left(service, purchase, &goods).await.map_err(|error| halt("commit-stock", error))?;
+        return giving_up::carry_out(service, open, &goods, gone, &funds).await;
+    }
     if let Funds::Gone(error) = &funds
         && !has_left(service, purchase, &goods).await.map_err(|error| halt("commit-stock", error))?
     {
@@ -196,7 +202,12 @@ pub async fn ship(service: &Service, purchase: &Purchase, open: &shipment::Open)
         take_money(service, purchase, open, &amount).await?;
     }
     failpoint::hit("shipment-after-capture");
-    Ok(Command::Shipped { amount, close_time: closes(service) })
+    Ok(shipped(service, &open.shipment))
+}
+
+/// What it comes to that a shipment has left and is paid.
+pub fn shipped(service: &Service, parcel: &Shipment) -> Command {
+    Command::Shipped { amount: parcel.amount.clone().unwrap_or_default(), close_time: closes(service) }
 }
 
 /// Takes the money for a parcel. A refusal is kept under its key for ever, so it is noted: whoever is told to try again
@@ -239,7 +250,8 @@ async fn has_left(service: &Service, purchase: &Purchase, goods: &[LineQuantity]
 /// What keeps it from going on.
 pub async fn take_back(service: &Service, purchase: &Purchase, open: &mut returns::Open) -> Result<Command, Halt> {
     if open.restock {
-        restock(service, purchase, &open.content).await.map_err(|error| halt("restock", error))?;
+        let goods = physical(purchase, &open.content.lines);
+        restock(service, &open.content.id, &goods).await.map_err(|error| halt("restock", error))?;
         failpoint::hit("return-after-restock");
         // Inventory forgets the keys of requests after a week: whoever goes on then must not begin again.
         let note = async |unit: &mut Unit| returns::restocked(unit, &open.content.id).await;
@@ -253,15 +265,19 @@ pub async fn take_back(service: &Service, purchase: &Purchase, open: &mut return
     Ok(Command::Refunded(amount))
 }
 
-async fn restock(service: &Service, purchase: &Purchase, content: &Return) -> Result<(), Error> {
-    for pieces in content.lines.iter().filter(|pieces| purchase.is_physical(&pieces.variant_id)) {
+/// Puts goods into stock that left it with `what`: a shipment, or what a return is about.
+///
+/// # Errors
+/// What inventory refuses, and what keeps it from answering.
+pub async fn restock(service: &Service, what: &str, goods: &[LineQuantity]) -> Result<(), Error> {
+    for pieces in goods {
         let step = format!("restock/{}", pieces.variant_id);
         let request = inventory::AdjustStockRequest {
-            request_id: kit::id::derive_uuid(&content.id, &step).to_string(),
+            request_id: kit::id::derive_uuid(what, &step).to_string(),
             variant_id: pieces.variant_id.clone(),
             kind: stock_movement::Kind::Returned.into(),
             quantity: pieces.quantity,
-            reference: content.id.clone(),
+            reference: what.to_owned(),
             ..Default::default()
         };
         ask(stock(service).adjust_stock(request)).await?;
@@ -284,7 +300,8 @@ pub fn why(error: &Error) -> Rejection {
     Rejection { reason: error.reason().to_owned(), message: error.message().to_owned() }
 }
 
-fn halt(step: &'static str, error: Error) -> Halt {
+/// What keeps a step from going on.
+pub fn halt(step: &'static str, error: Error) -> Halt {
     // Of a payment less can be given back than a moment ago: the next look sees how much.
     let waits = [Reason::PaymentProcessing, Reason::PaymentActionRequired, Reason::RefundExceedsCaptured];
     let waits = waits.iter().any(|reason| reason.as_str_name() == format!("REASON_{}", error.reason()));
@@ -298,6 +315,11 @@ pub fn declined(decline: Option<payment::Decline>) -> Error {
     Error::new(Reason::PaymentDeclined, sentence).with("decline_code", code)
 }
 
+/// Those pieces that are kept in stock.
+fn physical(purchase: &Purchase, lines: &[LineQuantity]) -> Vec<LineQuantity> {
+    lines.iter().filter(|pieces| purchase.is_physical(&pieces.variant_id)).cloned().collect()
+}
+
 fn reservation_lines(pieces: &[LineQuantity]) -> Vec<ReservationLine> {
     let line = |pieces: &LineQuantity| ReservationLine {
         variant_id: pieces.variant_id.clone(),
@@ -307,6 +329,7 @@ fn reservation_lines(pieces: &[LineQuantity]) -> Vec<ReservationLine> {
     pieces.iter().map(line).collect()
 }
 
+/// When goods that leave now can no longer be returned.
 fn closes(service: &Service) -> kit::Timestamp {
     service.0.db.clock().now() + service.0.settings.return_window
 }

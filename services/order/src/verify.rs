@@ -23,7 +23,7 @@ use crate::{
     invoice_store,
     order::{Order, State},
     purchase::Purchase,
-    store,
+    shipment, store,
 };
 
 /// How many problems are told.
@@ -177,8 +177,9 @@ impl Check<'_> {
         for (order, purchase) in purchases {
             let payment_id = &purchase.message().payment_id;
             let payment = held.payments.get(payment_id).or_else(|| others.get(payment_id));
-            self.goods(order, purchase, held).await?;
-            self.charges(order, purchase, shipments.get(&order.id).map(Vec::as_slice).unwrap_or_default()).await?;
+            let shipments = shipments.get(&order.id).map(Vec::as_slice).unwrap_or_default();
+            self.goods(order, purchase, shipments, held).await?;
+            self.charges(order, purchase, shipments).await?;
             match payment {
                 Some(payment) => self.payment(order, purchase, payment).await?,
                 // One that was refused before the payment was asked for has none.
@@ -189,11 +190,18 @@ impl Check<'_> {
         Ok(())
     }
 
-    /// What is left is set aside, and what was shipped has left stock.
-    async fn goods(&mut self, order: &Order, purchase: &Purchase, held: &Held) -> Result<(), Error> {
+    /// What is left is set aside, and what was shipped, or given up after that, has left stock.
+    async fn goods(
+        &mut self,
+        order: &Order,
+        purchase: &Purchase,
+        shipments: &[Shipment],
+        held: &Held,
+    ) -> Result<(), Error> {
         let id = &purchase.message().reservation_id;
         let left = needs(order) && purchase.left().iter().any(|pieces| purchase.is_physical(&pieces.variant_id));
-        let shipped = purchase.reserved().iter().any(|pieces| purchase.shipped(&pieces.variant_id) > 0);
+        let gone = |variant_id: &str| purchase.shipped(variant_id) + shipment::given_up(shipments, variant_id);
+        let shipped = purchase.reserved().iter().any(|pieces| gone(&pieces.variant_id) > 0);
         if id.is_empty() || !(left || shipped) {
             return Ok(());
         }
@@ -213,7 +221,7 @@ impl Check<'_> {
         let lines = reservation.map(|reservation| reservation.lines.as_slice()).unwrap_or_default();
         let differs = |variant_id: &str| {
             let same = lines.iter().filter(|line| line.variant_id == variant_id);
-            same.map(|line| line.committed).sum::<i64>() != purchase.shipped(variant_id)
+            same.map(|line| line.committed).sum::<i64>() != gone(variant_id)
         };
         if purchase.reserved().iter().any(|pieces| differs(&pieces.variant_id)) {
             return self.found(order, &format!("other pieces have left its reservation {id} than it says")).await;

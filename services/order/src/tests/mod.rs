@@ -5,6 +5,7 @@ mod cancelling;
 mod carts;
 mod crashes;
 mod fakes;
+mod giving_up;
 mod invoices;
 mod migrating;
 mod moves;
