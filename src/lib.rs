@@ -7,6 +7,11 @@ mod tree {
     include!(concat!(env!("OUT_DIR"), "/tree.rs"));
 }
 
+/// `Debug` without what the contract marks as secret.
+mod redacted {
+    include!(concat!(env!("OUT_DIR"), "/redacted.rs"));
+}
+
 pub use tree::{agora::*, google};
 
 /// The encoded `google.protobuf.FileDescriptorSet` of every contract, with comments and all options.

@@ -36,6 +36,28 @@ fn every_reason_states_its_code_its_status_and_its_meaning() -> Result<()> {
     Ok(())
 }
 
+/// Whoever prints a message prints it to a log: see build.rs, which leaves out what is marked.
+#[test]
+fn what_would_open_an_account_or_pay_is_marked_as_secret() -> Result<()> {
+    const SECRETS: [&str; 7] =
+        ["password", "security_code", "access_token", "refresh_token", "cart_token", "secret", "private_key"];
+    let contract = contract()?;
+    let messages = contract.pool().all_messages().filter(|message| message.full_name().starts_with("agora."));
+    let mut marked = 0;
+    for field in messages.flat_map(|message| message.fields().collect::<Vec<_>>()) {
+        let options = field.options();
+        let is_marked = options.get_field_by_name("debug_redact").is_some_and(|value| value.as_bool() == Some(true));
+        marked += i32::from(is_marked);
+        let names_a_secret = SECRETS.iter().any(|secret| field.name().ends_with(secret));
+        assert!(is_marked || !names_a_secret, "{} needs debug_redact", field.full_name());
+    }
+    assert!(marked > 10, "{marked}");
+    let request = contracts::auth::v1::LoginRequest { password: "correct horse".into(), ..Default::default() };
+    let printed = format!("{request:?}");
+    assert!(!printed.contains("horse") && printed.contains("redacted"), "{printed}");
+    Ok(())
+}
+
 /// Whatever names a resource of one user must not exist for another: RPCs from the contract, fixtures by id prefix.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn no_owner_only_rpc_shows_or_changes_what_belongs_to_someone_else() -> Result<()> {
