@@ -146,7 +146,8 @@ async fn a_quoted_purchase_shipped_in_parts(client: &Client, admin: &Person) -> 
     let basket = json!({"items": [cup.times(3), pot.times(1)], "countryCode": "DE"});
     let request = json!({"basket": basket});
     let quote = buyer.call("catalog.v1.PricingService/CreatePurchaseQuote", request).await?["quote"].clone();
-    let raise = json!({"requestId": key(), "variantId": cup.variant, "amount": amount("99", "USD")});
+    let etag = &cup.product["etag"];
+    let raise = json!({"requestId": key(), "variantId": cup.variant, "amount": amount("99", "USD"), "etag": etag});
     admin.call("catalog.v1.PricingService/UpdateListPrice", raise).await?;
 
     let quoted = json!({"quotedPurchase": {"quoteToken": quote["token"]}});

@@ -124,6 +124,7 @@ impl Service {
         let reply = self.0.db.once(key, async |unit| {
             let now = unit.now();
             let product = goods::load_for_update(unit, &request.product_id).await?;
+            product.check_etag(&request.etag)?;
             let product = product.with_variant(draft.0.clone(), now)?;
             let added = goods::positioned(&product).split_off(product.variants().len() - 1);
             save_variants(unit, &added, std::slice::from_ref(&draft)).await?;
@@ -144,7 +145,9 @@ impl Service {
         let currency = self.currency(CURRENCY).await?;
         let reply = self.0.db.once(key, async |unit| {
             let now = unit.now();
-            let product = goods::load_of_variant(unit, &request.id).await?.archive_variant(&request.id, now)?;
+            let product = goods::load_of_variant(unit, &request.id).await?;
+            product.check_etag(&request.etag)?;
+            let product = product.archive_variant(&request.id, now)?;
             goods::archive_variants(unit, &product.id, Some(&request.id)).await?;
             goods::save(unit, &product).await?;
             let archived = ProductArchived { variant_id: request.id.clone() };

@@ -114,14 +114,16 @@ impl PricingService for Service {
         let key = Key::of(&call, &request.request_id, &request);
         let asked = request.amount.ok_or_else(|| invalid("amount", "is missing"))?;
         let ((currency, atoms), platform) = (self.money(&asked).await?, self.currency(CURRENCY).await?);
-        let variant_id = request.variant_id;
+        let (variant_id, etag) = (request.variant_id, request.etag);
         let reply = self.0.db.once(key, async |unit| {
             let now = unit.now();
             let start_time = request.start_time.as_ref().map_or(now, Timestamp::from_proto);
             if start_time < now {
                 return Err(invalid("start_time", "must not be in the past; leave it out for now"));
             }
-            let mut product = goods::load_of_variant(unit, &variant_id).await?.priced(&variant_id, now)?;
+            let product = goods::load_of_variant(unit, &variant_id).await?;
+            product.check_etag(&etag)?;
+            let mut product = product.priced(&variant_id, now)?;
             if start_time > now {
                 prices::check_room(unit, &variant_id).await?;
             } else if currency == platform {

@@ -162,7 +162,7 @@ async fn what_is_archived_is_listed_and_found_no_more_but_shown() {
         let created = create(&service, chair()).await.unwrap();
         let [red, blue] = created.variants.as_slice() else { panic!("{created:?}") };
         let archive = |id: &str, request_id: &str| {
-            let request = ArchiveVariantRequest { request_id: request_id.into(), id: id.into() };
+            let request = ArchiveVariantRequest { request_id: request_id.into(), id: id.into(), ..Default::default() };
             as_user(ALICE, service.archive_variant(Request::new(request)))
         };
         let half = archive(&red.id, KEY).await.unwrap().product.unwrap();
@@ -198,7 +198,7 @@ async fn a_variant_is_added_behind_its_siblings() {
         let (service, _clock) = service(database.url(), Settings::default()).await;
         let created = create(&service, chair()).await.unwrap();
         let add = |product_id: &str, variant: Option<NewVariant>| {
-            let request = CreateVariantRequest { request_id: String::new(), product_id: product_id.into(), variant };
+            let request = CreateVariantRequest { product_id: product_id.into(), variant, ..Default::default() };
             as_user(ALICE, service.create_variant(Request::new(request)))
         };
         let added = add(&created.id, Some(new_variant("CHAIR-GREEN", usd("55")))).await.unwrap().product.unwrap();
@@ -224,6 +224,29 @@ async fn a_variant_is_added_behind_its_siblings() {
 }
 
 #[tokio::test]
+async fn variants_are_not_added_to_or_taken_from_another_version_than_was_read() {
+    for database in each_database().await {
+        let (service, _clock) = service(database.url(), Settings::default()).await;
+        let created = create(&service, chair()).await.unwrap();
+        let add = |sku: &str, etag: &str| {
+            let (product_id, variant) = (created.id.clone(), Some(new_variant(sku, None)));
+            let request = CreateVariantRequest { product_id, variant, etag: etag.into(), ..Default::default() };
+            as_user(ALICE, service.create_variant(Request::new(request)))
+        };
+        let archive = |etag: &str| {
+            let id = created.variants[0].id.clone();
+            let request = ArchiveVariantRequest { id, etag: etag.into(), ..Default::default() };
+            as_user(ALICE, service.archive_variant(Request::new(request)))
+        };
+        let added = add("CHAIR-GREEN", &created.etag).await.unwrap().product.unwrap();
+        assert_eq!(add("CHAIR-GOLD", &created.etag).await.unwrap_err().reason(), "ETAG_MISMATCH");
+        assert_eq!(archive(&created.etag).await.unwrap_err().reason(), "ETAG_MISMATCH");
+        assert_eq!(shown(&service, &created.id).await, added, "a refusal changes nothing");
+        archive(&added.etag).await.unwrap();
+    }
+}
+
+#[tokio::test]
 async fn changes_at_once_each_get_a_version_of_their_own() {
     for database in each_database().await {
         let (service, _clock) = service(database.url(), Settings::default()).await;
@@ -231,7 +254,7 @@ async fn changes_at_once_each_get_a_version_of_their_own() {
         let add = |number: usize| {
             let variant = Some(new_variant(&format!("CHAIR-{number}"), usd("10")));
             let product_id = created.id.clone();
-            let request = CreateVariantRequest { request_id: String::new(), product_id, variant };
+            let request = CreateVariantRequest { product_id, variant, ..Default::default() };
             as_user(ALICE, service.create_variant(Request::new(request)))
         };
         let added = futures::future::join_all((0..8).map(add)).await;

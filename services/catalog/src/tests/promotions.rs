@@ -21,8 +21,17 @@ async fn set_price(
     amount: Amount,
     start: Option<Timestamp>,
 ) -> Result<ListPrice, Error> {
-    let start_time = start.map(Timestamp::to_proto);
-    let request = UpdateListPriceRequest { request_id: String::new(), variant_id, amount: Some(amount), start_time };
+    set_price_of(service, (variant_id, String::new()), amount, start).await
+}
+
+async fn set_price_of(
+    service: &Service,
+    (variant_id, etag): (String, String),
+    amount: Amount,
+    start: Option<Timestamp>,
+) -> Result<ListPrice, Error> {
+    let (request_id, start_time) = (String::new(), start.map(Timestamp::to_proto));
+    let request = UpdateListPriceRequest { request_id, variant_id, amount: Some(amount), start_time, etag };
     as_user(ALICE, service.update_list_price(Request::new(request))).await.map(|reply| reply.list_price.unwrap())
 }
 
@@ -66,6 +75,21 @@ async fn a_price_takes_over_at_its_time_and_the_old_ones_are_remembered() {
 }
 
 #[tokio::test]
+async fn of_two_prices_that_were_based_on_the_same_version_one_is_refused() {
+    for database in each_database().await {
+        let (service, clock) = service(database.url(), Settings::default()).await;
+        clock.advance(SECOND);
+        let read = shown(&service).await.0;
+        let set = |value: &'static str| set_price_of(&service, (mug(), read.clone()), money(value, "USD"), None);
+        set("15.50").await.unwrap();
+        let refused = set("16").await.unwrap_err();
+        let (etag, price) = shown(&service).await;
+        assert_eq!((refused.reason(), refused.metadata("etag")), ("ETAG_MISMATCH", Some(etag.as_str())));
+        assert_eq!(price, Some(money("15.50", "USD")), "the first holds");
+    }
+}
+
+#[tokio::test]
 async fn a_price_that_breaks_a_rule_is_refused() {
     for database in each_database().await {
         let (service, clock) = service(database.url(), Settings::default()).await;
@@ -83,7 +107,7 @@ async fn a_price_that_breaks_a_rule_is_refused() {
             assert_eq!(refused.reason(), reason, "{amount:?}");
         }
         assert_eq!(prices(&service, kit::id::new("var", START)).await.unwrap_err().reason(), "RESOURCE_NOT_FOUND");
-        let archive = ArchiveVariantRequest { request_id: String::new(), id: mug() };
+        let archive = ArchiveVariantRequest { id: mug(), ..Default::default() };
         as_user(ALICE, service.archive_variant(Request::new(archive))).await.unwrap();
         let refused = set_price(&service, mug(), money("1", "USD"), None).await.unwrap_err();
         assert_eq!(refused.reason(), "INVALID_STATE_TRANSITION");

@@ -35,7 +35,7 @@ async fn set_price(service: &Service, sku: &str, value: &str) {
 }
 
 async fn archive(service: &Service, sku: &str) {
-    let request = ArchiveVariantRequest { request_id: String::new(), id: variant(sku) };
+    let request = ArchiveVariantRequest { id: variant(sku), ..Default::default() };
     as_user(ALICE, service.archive_variant(Request::new(request))).await.unwrap();
 }
 
