@@ -53,6 +53,7 @@ mod tests;
 pub const MIGRATIONS: &[Migration] = &[
     Migration { version: 1, name: "catalog", sql: include_str!("../migrations/0001_catalog.sql") },
     Migration { version: 2, name: "goods", sql: include_str!("../migrations/0002_goods.sql") },
+    Migration { version: 3, name: "promotion codes", sql: include_str!("../migrations/0003_promotion_codes.sql") },
 ];
 
 /// A feed that never rests would starve everyone else.

@@ -111,7 +111,7 @@ pub async fn list_promotions(
 /// Adds a promotion.
 ///
 /// # Errors
-/// `LIMIT_EXCEEDED` if too many hold or lie ahead.
+/// `LIMIT_EXCEEDED` if too many hold or lie ahead, `ALREADY_EXISTS_NAME` if one of them has the same code.
 pub async fn insert_promotion(unit: &mut Unit, promotion: &Promotion) -> Result<(), Error> {
     const COUNT: &str = "SELECT CAST(COUNT(*) AS BIGINT) FROM promotions WHERE end_time IS NULL OR end_time > $1";
     const INSERT: &str = "INSERT INTO promotions
@@ -124,6 +124,9 @@ pub async fn insert_promotion(unit: &mut Unit, promotion: &Promotion) -> Result<
         let message = format!("There are {PROMOTIONS_MAX} promotions that have not ended. End one of them first.");
         return Err(Error::new(Reason::LimitExceeded, message).with("limit", "promotions"));
     }
+    if let Some(code) = &promotion.code {
+        take_code(unit, code, promotion.end_time).await?;
+    }
     let binds = [
         (&promotion.id).into(),
         (&promotion.title).into(),
@@ -135,6 +138,19 @@ pub async fn insert_promotion(unit: &mut Unit, promotion: &Promotion) -> Result<
         promotion.create_time.into(),
     ];
     unit.exec(INSERT, &binds).await.map(drop)
+}
+
+/// Takes a code until the promotion that is to have it ends.
+async fn take_code(unit: &mut Unit, code: &str, end_time: Option<Timestamp>) -> Result<(), Error> {
+    const TAKE: &str = "INSERT INTO promotion_codes (code, end_time) VALUES ($1, $2)
+        ON CONFLICT (code) DO UPDATE SET end_time = excluded.end_time WHERE promotion_codes.end_time <= $3";
+
+    let now = unit.now();
+    if unit.exec(TAKE, &[code.into(), end_time.into(), now.into()]).await? > 0 {
+        return Ok(());
+    }
+    let message = format!("A promotion that has not ended has the code `{code}`. End it first, or use another code.");
+    Err(Error::new(Reason::AlreadyExistsName, message).with("code", code))
 }
 
 /// The promotion with this id, locked until the unit ends.
@@ -152,14 +168,21 @@ pub async fn promotion_for_update(unit: &mut Unit, id: &str) -> Result<Promotion
     })
 }
 
-/// Saves when a promotion ends.
+/// Saves when a promotion ends, and that its code is free from then on.
 ///
 /// # Errors
 /// See [`offers`].
 pub async fn set_end(unit: &mut Unit, promotion: &Promotion) -> Result<(), Error> {
     const UPDATE: &str = "UPDATE promotions SET end_time = $2 WHERE id = $1";
+    // From before codes were their own, several promotions may have one.
+    const FREE: &str = "UPDATE promotion_codes SET end_time = $2 WHERE code = $1 AND NOT EXISTS
+        (SELECT 1 FROM promotions p WHERE p.code = promotion_codes.code AND (p.end_time IS NULL OR p.end_time > $2))";
 
-    unit.exec(UPDATE, &[(&promotion.id).into(), promotion.end_time.into()]).await.map(drop)
+    unit.exec(UPDATE, &[(&promotion.id).into(), promotion.end_time.into()]).await?;
+    if let Some(code) = &promotion.code {
+        unit.exec(FREE, &[code.into(), promotion.end_time.into()]).await?;
+    }
+    Ok(())
 }
 
 fn read_offer(row: &Row) -> Result<Offer, Error> {

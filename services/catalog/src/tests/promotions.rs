@@ -180,3 +180,41 @@ async fn a_promotion_that_breaks_a_rule_is_refused_and_a_repeat_makes_no_second(
         assert_eq!(listed.unwrap().promotions, [first]);
     }
 }
+
+#[tokio::test]
+async fn no_two_promotions_that_have_not_ended_share_a_code() {
+    for database in each_database().await {
+        let (service, clock) = service(database.url(), Settings::default()).await;
+        let coded = |title: &str| CreatePromotionRequest { code: "SPRING".into(), ..sale(title) };
+        let hour = |title: &str| CreatePromotionRequest { end_time: Some((START + HOUR).to_proto()), ..coded(title) };
+        announce(&service, hour("First")).await.unwrap();
+        announce(&service, sale("Without a code")).await.unwrap();
+        announce(&service, sale("Another without")).await.unwrap();
+        let refused = announce(&service, coded("Second")).await.unwrap_err();
+        assert_eq!((refused.reason(), refused.metadata("code")), ("ALREADY_EXISTS_NAME", Some("SPRING")));
+        clock.advance(HOUR);
+        let second = announce(&service, coded("Second")).await.unwrap();
+        assert_eq!(announce(&service, coded("Third")).await.unwrap_err().reason(), "ALREADY_EXISTS_NAME");
+        let end = EndPromotionRequest { request_id: String::new(), id: second.id };
+        as_user(ALICE, service.end_promotion(Request::new(end))).await.unwrap();
+        announce(&service, coded("Third")).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn of_promotions_that_are_announced_at_once_one_gets_the_code() {
+    for database in each_database().await {
+        let (service, _clock) = service(database.url(), Settings::default()).await;
+        let coded = || CreatePromotionRequest { code: "SPRING".into(), ..sale("Sale") };
+        let answers = futures::future::join_all((0..8).map(|_| announce(&service, coded()))).await;
+        let (given, refused): (Vec<_>, Vec<_>) = answers.into_iter().partition(Result::is_ok);
+        assert_eq!(given.len(), 1);
+        for refused in refused {
+            let reason = refused.unwrap_err().reason().to_owned();
+            assert!(
+                ["ALREADY_EXISTS_NAME", "SERIALIZATION_FAILURE", "LOCK_CONFLICT"].contains(&reason.as_str()),
+                "{reason}"
+            );
+        }
+    }
+}
