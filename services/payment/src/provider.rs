@@ -71,16 +71,8 @@ impl fmt::Debug for Card {
     }
 }
 
-/// A card as its provider knows it.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Token {
-    /// The provider's name for it.
-    pub token: String,
-    /// Such as `visa`.
-    pub brand: String,
-    /// The last four digits of its number.
-    pub last_four: String,
-}
+/// The provider's name for a card. Whoever has it can pay.
+pub type Token = Secret;
 
 /// Something that a provider tells by itself.
 #[derive(Clone, Debug, PartialEq)]
@@ -130,8 +122,11 @@ pub trait Provider: Send + Sync {
     /// What has become of a payment; nothing if it was never asked for.
     async fn find(&self, payment: &Payment) -> Result<Option<Evidence>, Error>;
 
-    /// Keeps a card.
-    async fn tokenize(&self, card: &Card) -> Result<Token, Error>;
+    /// Keeps a card. Its id here is the key.
+    async fn tokenize(&self, id: &str, card: &Card) -> Result<Token, Error>;
+
+    /// The card that was kept under a key; nothing if the provider was never asked for it.
+    async fn kept(&self, id: &str) -> Result<Option<Token>, Error>;
 
     /// Forgets a card.
     async fn forget(&self, token: &str) -> Result<(), Error>;
@@ -143,6 +138,14 @@ pub trait Provider: Send + Sync {
 /// What a card is refused for that cannot be paid with here.
 pub fn invalid_method(message: impl Into<String>) -> Error {
     Error::new(Reason::PaymentMethodInvalid, message)
+}
+
+impl Card {
+    /// The last four digits of its number.
+    pub fn last_four(&self) -> &str {
+        let number = self.number.reveal();
+        number.get(number.len().saturating_sub(4)..).unwrap_or_default()
+    }
 }
 
 /// Whether a number has the check digit of a card (ISO/IEC 7812-1, annex B: the Luhn formula).

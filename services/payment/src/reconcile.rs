@@ -10,13 +10,15 @@ use crate::{
     Service,
     payment::{Command, Evidence, Payment, Release, State, declined},
     settle,
-    store::{self, Due, captures},
+    store::{self, Due, captures, methods},
 };
 
 /// How often the reconciler looks, at the least.
 const TICK: Duration = Duration::from_millis(500);
 /// How much one look takes up of each kind.
 const BATCH: i64 = 50;
+/// How long a card is expected that its provider does not know: far longer than a request is on its way.
+const CARD_EXPECTED: Duration = Duration::from_secs(600);
 /// How long it is remembered what providers have told: far longer than they repeat it.
 const NEWS_KEPT: Duration = Duration::from_secs(30 * 24 * 3600);
 /// How much of what is older one unit removes.
@@ -81,7 +83,7 @@ async fn finish(service: &Service, kind: usize, id: &(String, String)) -> Result
             0 => payment(service, &id.0).await,
             1 => capture(service, &id.0, &id.1).await,
             2 => settle::refund(service, &id.0).await.map(drop),
-            _ => forget(service, &id.0).await,
+            _ => card(service, &id.0).await,
         }
     };
     let done = tokio::time::timeout(limit, work).await;
@@ -166,12 +168,27 @@ async fn capture(service: &Service, payment_id: &str, shipment_id: &str) -> Resu
     }
 }
 
-async fn forget(service: &Service, id: &str) -> Result<(), Error> {
+async fn card(service: &Service, id: &str) -> Result<(), Error> {
     let method = service.0.db.read(async |session: &mut Session| store::methods::load(session, id).await).await?;
-    if let Some(method) = method {
-        service.provider_named(&method.provider)?.forget(&method.token).await?;
-    }
-    service.0.db.write(async |unit: &mut Unit| store::methods::forgotten(unit, id).await).await
+    let Some(method) = method else { return Ok(()) };
+    let provider = service.provider_named(&method.provider)?;
+    let age = service.0.db.clock().now().since(method.create_time);
+    let token = match method.state {
+        methods::State::Processing => provider.kept(id).await?,
+        methods::State::Ready if method.deleted => {
+            provider.forget(&method.token).await?;
+            None
+        }
+        methods::State::Ready | methods::State::Failed => None,
+    };
+    let work = async |unit: &mut Unit| match (method.state, &token) {
+        (methods::State::Ready, _) => methods::forgotten(unit, id).await,
+        (methods::State::Processing, Some(token)) => methods::keep(unit, id, token).await,
+        // The request may still be on its way, and the caller may repeat it: its number is not known here.
+        (methods::State::Processing, None) if age < CARD_EXPECTED => Ok(()),
+        (methods::State::Processing | methods::State::Failed, None | Some(_)) => methods::remove(unit, id).await,
+    };
+    service.0.db.write(work).await
 }
 
 /// Removes what providers told long ago, a few hundred a unit so that nobody waits long.

@@ -132,8 +132,12 @@ impl Provider for Wallet {
         }
     }
 
-    async fn tokenize(&self, _card: &Card) -> Result<Token, Error> {
+    async fn tokenize(&self, _id: &str, _card: &Card) -> Result<Token, Error> {
         Err(invalid_method("The wallet takes no cards."))
+    }
+
+    async fn kept(&self, _id: &str) -> Result<Option<Token>, Error> {
+        Ok(None)
     }
 
     async fn forget(&self, _token: &str) -> Result<(), Error> {

@@ -1,54 +1,128 @@
 //! Cards. What is on them goes to the provider from here, and nowhere else.
 
+use std::time::Duration;
+
 use contracts::{payment::v1 as api, r#type::v1::Reason};
 use kit::{Call, Error, config::Secret};
 use storage::{Key, Session, Unit};
 
+use super::payments::reused;
 use crate::{
     Service, proto,
-    provider::{Card, has_check_digit, invalid_method},
+    provider::{Card, brand, has_check_digit, invalid_method},
     settle::not_found,
-    store::{self, methods::Method},
+    store::{
+        self,
+        methods::{Method, State},
+    },
 };
 
 /// How many cards someone may have.
 const CARDS_MAX: i64 = 50;
+/// How long a refusal is remembered, for whoever repeats the request.
+const REFUSAL_KEPT: Duration = Duration::from_secs(3 * 24 * 3600);
 
 pub async fn create(
     service: &Service,
     request: api::CreatePaymentMethodRequest,
 ) -> Result<api::CreatePaymentMethodResponse, Error> {
-    let api::CreatePaymentMethodRequest { number, expire_month, expire_year, security_code } = request;
+    let api::CreatePaymentMethodRequest { number, expire_month, expire_year, security_code, request_id } = request;
     let card =
         Card { number: Secret::new(number), security_code: Secret::new(security_code), expire_month, expire_year };
     let call = Call::current()?;
     let owner = call.user()?;
     check(service, &card)?;
-    let cards = service.cards()?;
-    // Counted before the provider is asked; two at once may be one too many, which harms nobody.
-    let count = async |session: &mut Session| store::methods::list(session, owner, CARDS_MAX).await;
-    if service.0.db.read(count).await?.len() >= usize::try_from(CARDS_MAX).unwrap_or(usize::MAX) {
-        let message = format!("You have {CARDS_MAX} cards, which is as many as can be kept. Remove one first.");
-        return Err(Error::new(Reason::LimitExceeded, message).with("max", CARDS_MAX.to_string()));
+    // The id is the key: one of the request would have to be told by the number.
+    let now = service.0.db.clock().now();
+    let id = match request_id.as_str() {
+        "" => kit::id::new("pmt", now),
+        request_id => kit::id::derive("pmt", &call.principal(), request_id),
+    };
+    let asked = Method {
+        id,
+        owner: owner.to_owned(),
+        provider: service.cards()?.name().to_owned(),
+        token: String::new(),
+        brand: brand(card.number.reveal()).to_owned(),
+        last_four: card.last_four().to_owned(),
+        expire_month: expire_month.into(),
+        expire_year: expire_year.into(),
+        create_time: now,
+        deleted: false,
+        state: State::Processing,
+        refusal: None,
+    };
+    let noted = note(service, &asked).await?;
+    if !same(&noted, &asked) {
+        return Err(reused(&request_id));
     }
-    let token = cards.tokenize(&card).await?;
-    let saved = service.0.db.write(async |unit: &mut Unit| {
-        let method = Method {
-            id: kit::id::new("pmt", unit.now()),
-            owner: owner.to_owned(),
-            provider: cards.name().to_owned(),
-            token: token.token.clone(),
-            brand: token.brand.clone(),
-            last_four: token.last_four.clone(),
-            expire_month: expire_month.into(),
-            expire_year: expire_year.into(),
-            create_time: unit.now(),
-            deleted: false,
-        };
-        store::methods::insert(unit, &method).await?;
-        Ok(method)
-    });
-    Ok(api::CreatePaymentMethodResponse { payment_method: Some(proto::method(&saved.await?)) })
+    let kept = if noted.state == State::Processing {
+        let (asking, id) = (service.clone(), noted.id);
+        let work = async move { keep(&asking, &id, &card).await };
+        service.detached(work).await?.ok_or_else(unanswered)?
+    } else {
+        noted
+    };
+    match kept.refusal {
+        Some(refusal) => Err(refusal),
+        None => Ok(api::CreatePaymentMethodResponse { payment_method: Some(proto::method(&kept)) }),
+    }
+}
+
+/// Notes a card before its provider is asked to keep it. Gives back the one that was noted before, if there is one.
+async fn note(service: &Service, asked: &Method) -> Result<Method, Error> {
+    let work = async |unit: &mut Unit| {
+        if let Some(noted) = store::methods::load(unit, &asked.id).await? {
+            return Ok(noted);
+        }
+        // Two at once may be one too many, which harms nobody.
+        if store::methods::count(unit, &asked.owner).await? >= CARDS_MAX {
+            let message = format!("You have {CARDS_MAX} cards, which is as many as can be kept. Remove one first.");
+            return Err(Error::new(Reason::LimitExceeded, message).with("max", CARDS_MAX.to_string()));
+        }
+        if store::methods::insert(unit, asked, service.soon(unit.now())).await? {
+            return Ok(asked.clone());
+        }
+        load(unit, &asked.id).await
+    };
+    service.0.db.write(work).await
+}
+
+/// Whether a card was asked for before as it is asked for now, as far as is known of it.
+fn same(noted: &Method, asked: &Method) -> bool {
+    let known = |method: &Method| {
+        let Method { owner, brand, last_four, expire_month, expire_year, .. } = method.clone();
+        (owner, brand, last_four, expire_month, expire_year)
+    };
+    known(noted) == known(asked)
+}
+
+/// Asks the provider to keep a card that is noted, and writes what it says.
+async fn keep(service: &Service, id: &str, card: &Card) -> Result<Method, Error> {
+    let answer = match service.cards()?.tokenize(id, card).await {
+        Err(error) if !error.definitive() => return Err(error),
+        answer => answer,
+    };
+    let work = async |unit: &mut Unit| {
+        match &answer {
+            Ok(token) => store::methods::keep(unit, id, token).await?,
+            Err(refusal) => {
+                let until = unit.now() + REFUSAL_KEPT;
+                store::methods::refuse(unit, id, refusal, until).await?;
+            }
+        }
+        load(unit, id).await
+    };
+    service.0.db.write(work).await
+}
+
+async fn load(unit: &mut Unit, id: &str) -> Result<Method, Error> {
+    store::methods::load(unit, id).await?.ok_or_else(unanswered)
+}
+
+fn unanswered() -> Error {
+    let message = "The card provider has not answered yet. Repeat the call under the same request_id.";
+    Error::new(Reason::ProviderUnavailable, message)
 }
 
 /// What can be seen without asking anybody. The number itself is in no message.

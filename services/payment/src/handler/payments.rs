@@ -73,7 +73,7 @@ fn asked(service: &Service, request: &api::ProcessPaymentRequest, method: Option
     let provider = if request.payment_method_id.is_empty() {
         WALLET.to_owned()
     } else {
-        let usable = method.filter(|method| method.owner == request.owner_id && !method.deleted);
+        let usable = method.filter(|method| method.owner == request.owner_id && method.is_usable());
         let method = usable.ok_or_else(|| invalid_method("There is no such card, or it belongs to someone else."))?;
         service.provider_named(&method.provider)?.name().to_owned()
     };

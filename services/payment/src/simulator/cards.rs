@@ -48,10 +48,14 @@ pub enum Behavior {
     NoRefund,
     /// Captures are refused: `capture_refused`.
     NoCapture,
+    /// The provider cannot be reached by the first request to keep the card. After that everything is approved.
+    UnreachedAtFirst,
+    /// The provider keeps the card, and its first answer is lost. After that everything is approved.
+    AnswerLostAtFirst,
 }
 
 /// Every test card: its number, what it does, and the name of that in a row.
-const CARDS: [(&str, Behavior, &str); 16] = [
+const CARDS: [(&str, Behavior, &str); 18] = [
     ("4242424242424242", Behavior::Approve, "approve"),
     ("4000000000000002", Behavior::Decline, "decline"),
     ("4000000000009995", Behavior::NoFunds, "no_funds"),
@@ -68,6 +72,8 @@ const CARDS: [(&str, Behavior, &str); 16] = [
     ("4000000000001083", Behavior::Outage, "outage"),
     ("4000000000001091", Behavior::NoRefund, "no_refund"),
     ("4000000000001109", Behavior::NoCapture, "no_capture"),
+    ("4000000000001117", Behavior::UnreachedAtFirst, "unreached_at_first"),
+    ("4000000000001125", Behavior::AnswerLostAtFirst, "answer_lost_at_first"),
 ];
 
 impl Behavior {

@@ -16,7 +16,7 @@ use self::{
 };
 use crate::{
     payment::{Evidence, Payment, declined},
-    provider::{Authorization, Callback, Card, Provider, RefundEvidence, Taken, Taking, Token, brand, invalid_method},
+    provider::{Authorization, Callback, Card, Provider, RefundEvidence, Taken, Taking, Token, invalid_method},
     refund::Refund,
 };
 
@@ -190,22 +190,38 @@ impl Provider for Simulator {
         Ok(found.map(|charge| evidence(&charge, self.now())))
     }
 
-    async fn tokenize(&self, card: &Card) -> Result<Token, Error> {
+    async fn tokenize(&self, id: &str, card: &Card) -> Result<Token, Error> {
         let number = card.number.reveal();
         let Some(behavior) = Behavior::of(number) else {
             let message =
-                "Only test cards are taken here, such as 4242424242424242. Never send the number of a real card.";
+                "Only test cards are taken here, such as 4242 4242 4242 4242. Never send the number of a real card.";
             return Err(invalid_method(message).with("decline_code", "test_cards_only"));
         };
         if card.security_code.reveal().len() != 3 {
             let message = "The security code of this card has three digits.";
             return Err(invalid_method(message).with("decline_code", "incorrect_security_code"));
         }
-        // Of 256 random bits: whoever has it can pay.
-        let token = format!("tok_{}", Secret::random().reveal());
-        self.db.write(async |unit: &mut Unit| store::insert_card(unit, &token, behavior).await).await?;
-        let last_four = number.get(number.len().saturating_sub(4)..).unwrap_or_default().to_owned();
-        Ok(Token { token, brand: brand(number).to_owned(), last_four })
+        let work = async |unit: &mut Unit| {
+            if let Some(token) = store::card_kept(unit, id).await? {
+                return Ok(Some(token));
+            }
+            if behavior == Behavior::UnreachedAtFirst && store::attempt(unit, id).await? == 1 {
+                return Ok(None);
+            }
+            let token = Token::new(format!("tok_{}", Secret::random().reveal()));
+            store::insert_card(unit, id, &token, behavior).await?;
+            Ok(Some(token))
+        };
+        let token = self.db.write(work).await?.ok_or_else(unreachable)?;
+        let answered = behavior != Behavior::AnswerLostAtFirst || {
+            let answer = format!("{id}/answer");
+            self.db.write(async |unit: &mut Unit| store::attempt(unit, &answer).await).await? > 1
+        };
+        if answered { Ok(token) } else { Err(unreachable()) }
+    }
+
+    async fn kept(&self, id: &str) -> Result<Option<Token>, Error> {
+        self.db.read(async |session: &mut Session| store::card_kept(session, id).await).await
     }
 
     async fn forget(&self, token: &str) -> Result<(), Error> {

@@ -1,9 +1,11 @@
 //! The books of the simulator: tables of its own, written in units of their own.
 
+use contracts::r#type::v1::Reason;
 use kit::{Error, Timestamp};
 use storage::{Bind, Row, Session, Unit};
 
 use super::cards::Behavior;
+use crate::provider::Token;
 
 /// Where a charge stands, as it is written. A pending one is authorized when its time has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -116,9 +118,20 @@ pub async fn attempt(unit: &mut Unit, key: &str) -> Result<i64, Error> {
     row.ok_or_else(|| Error::internal("an attempt was not counted"))?.int(0)
 }
 
-pub async fn insert_card(unit: &mut Unit, token: &str, behavior: Behavior) -> Result<(), Error> {
-    const INSERT: &str = "INSERT INTO simulator_cards (token, behavior) VALUES ($1, $2)";
-    unit.exec(INSERT, &[token.into(), behavior.name().into()]).await.map(drop)
+/// Keeps a card under a key. Two that ask at once are one after the other, since the key is unique.
+pub async fn insert_card(unit: &mut Unit, key: &str, token: &Token, behavior: Behavior) -> Result<(), Error> {
+    const INSERT: &str = "INSERT INTO simulator_cards (token, behavior, key) VALUES ($1, $2, $3)
+        ON CONFLICT (key) DO NOTHING";
+    match unit.exec(INSERT, &[token.reveal().into(), behavior.name().into(), key.into()]).await? {
+        0 => Err(Error::new(Reason::SerializationFailure, "The card is being kept. Ask again.")),
+        _ => Ok(()),
+    }
+}
+
+/// The token of the card that was kept under a key.
+pub async fn card_kept(session: &mut Session, key: &str) -> Result<Option<Token>, Error> {
+    let row = session.row("SELECT token FROM simulator_cards WHERE key = $1", &[key.into()]).await?;
+    row.map(|row| row.text(0).map(Token::new)).transpose()
 }
 
 /// What the card of a token does; nothing if there is none, or it is forgotten.

@@ -33,7 +33,8 @@ pub const REFUNDS: Due = Due {
     find: "SELECT id, '' FROM refunds WHERE due_time <= $1 ORDER BY due_time LIMIT $2",
     take: "UPDATE refunds SET due_time = $1 WHERE id = $2 AND $3 = '' AND due_time <= $4",
 };
-/// Cards that their provider has to forget, except those that it may still be asked to charge. Their ids.
+/// Cards whose provider has not answered, or has refused them long ago, or has to forget them; except those that it may
+/// still be asked to charge. Their ids.
 pub const METHODS: Due = Due {
     find: "SELECT id, '' FROM payment_methods WHERE due_time <= $1
             AND NOT EXISTS (SELECT 1 FROM payments WHERE state = 'PROCESSING' AND method_id = payment_methods.id)

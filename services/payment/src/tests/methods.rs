@@ -76,6 +76,7 @@ async fn a_slip_an_expired_card_and_a_real_one_are_refused() {
                 expire_month: month,
                 expire_year: year,
                 security_code: code.to_owned(),
+                request_id: request_id(),
             };
             let add = bench.service.create_payment_method(Request::new(request));
             answer(user_call(&id("usr")), add).await.map(drop)
@@ -106,6 +107,129 @@ async fn nobody_keeps_more_cards_than_anybody_needs() {
         assert_eq!((refused.reason(), refused.metadata("max")), ("LIMIT_EXCEEDED", Some("50")));
         assert_eq!(list(&bench, &me).await.len(), 50);
     }
+}
+
+fn adding(number: &str) -> api::CreatePaymentMethodRequest {
+    api::CreatePaymentMethodRequest {
+        number: number.to_owned(),
+        expire_month: 12,
+        expire_year: 2099,
+        security_code: "737".to_owned(),
+        request_id: request_id(),
+    }
+}
+
+async fn add(
+    bench: &Bench,
+    owner: &str,
+    request: &api::CreatePaymentMethodRequest,
+) -> Result<api::PaymentMethod, Error> {
+    let add = bench.service.create_payment_method(Request::new(request.clone()));
+    Ok(answer(user_call(owner), add).await?.payment_method.unwrap())
+}
+
+#[tokio::test]
+async fn a_repeat_adds_no_second_card_and_another_card_under_its_key_is_refused() {
+    for bench in Bench::each().await {
+        let (me, request) = (id("usr"), adding(GOOD));
+        let first = add(&bench, &me, &request).await.unwrap();
+        assert_eq!(add(&bench, &me, &request).await.unwrap(), first);
+        let at_once = futures::future::join_all((0..8).map(|_| add(&bench, &me, &request))).await;
+        assert!(at_once.iter().all(|added| added.as_ref().is_ok_and(|added| *added == first)), "{at_once:?}");
+        let other = api::CreatePaymentMethodRequest { number: "4000000000000002".to_owned(), ..request.clone() };
+        let later = api::CreatePaymentMethodRequest { expire_year: 2098, ..request.clone() };
+        for other in [other, later] {
+            assert_eq!(add(&bench, &me, &other).await.unwrap_err().reason(), "IDEMPOTENCY_KEY_REUSED");
+        }
+        let strangers = add(&bench, &id("usr"), &request).await.unwrap();
+        assert_ne!(strangers.id, first.id, "a key belongs to whoever sent it");
+        assert_eq!(list(&bench, &me).await, [first]);
+        assert_eq!(bench.number("SELECT COUNT(*) FROM simulator_cards").await, 2);
+    }
+}
+
+#[tokio::test]
+async fn the_same_card_added_many_times_at_once_is_kept_once() {
+    for bench in Bench::each().await {
+        let (me, request) = (id("usr"), adding(GOOD));
+        for answer in futures::future::join_all((0..8).map(|_| add(&bench, &me, &request))).await {
+            let busy = ["SERIALIZATION_FAILURE", "LOCK_CONFLICT"];
+            assert!(answer.as_ref().is_ok_and(|_| true) || busy.contains(&answer.as_ref().unwrap_err().reason()));
+        }
+        add(&bench, &me, &request).await.unwrap();
+        assert_eq!(list(&bench, &me).await.len(), 1);
+        assert_eq!(bench.number("SELECT COUNT(*) FROM simulator_cards").await, 1);
+    }
+}
+
+#[tokio::test]
+async fn a_card_that_was_refused_stays_refused_under_its_key() {
+    for bench in Bench::each().await {
+        let (me, request) = (id("usr"), adding("5555555555554444"));
+        let refused = add(&bench, &me, &request).await.unwrap_err();
+        assert_eq!(
+            (refused.reason(), refused.metadata("decline_code")),
+            ("PAYMENT_METHOD_INVALID", Some("test_cards_only"))
+        );
+        assert_eq!(add(&bench, &me, &request).await.unwrap_err(), refused);
+        assert!(list(&bench, &me).await.is_empty());
+        bench.later().await;
+        assert_eq!(bench.number("SELECT COUNT(*) FROM payment_methods").await, 1);
+        bench.clock.advance(4 * DAY);
+        bench.reconcile().await;
+        assert_eq!(bench.number("SELECT COUNT(*) FROM payment_methods").await, 0, "it is not remembered for ever");
+    }
+}
+
+#[tokio::test]
+async fn a_card_whose_provider_is_away_is_added_by_a_repeat() {
+    for bench in Bench::each().await {
+        let (me, request) = (id("usr"), adding("4000000000001117"));
+        let refused = add(&bench, &me, &request).await.unwrap_err();
+        assert_eq!((refused.reason(), refused.retryable()), ("PROVIDER_UNAVAILABLE", true));
+        assert!(list(&bench, &me).await.is_empty());
+        let pending = bench.number("SELECT COUNT(*) FROM payment_methods WHERE state = 'PROCESSING'").await;
+        assert_eq!(pending, 1, "it is noted before the provider is asked");
+        bench.later().await;
+        let added = add(&bench, &me, &request).await.unwrap();
+        assert_eq!(list(&bench, &me).await, [added]);
+    }
+}
+
+#[tokio::test]
+async fn a_card_that_was_kept_although_the_answer_was_lost_is_found_by_the_reconciler() {
+    for bench in Bench::each().await {
+        let (me, request) = (id("usr"), adding("4000000000001125"));
+        assert_eq!(add(&bench, &me, &request).await.unwrap_err().reason(), "PROVIDER_UNAVAILABLE");
+        assert!(list(&bench, &me).await.is_empty());
+        assert_eq!((bench.later().await, bench.reconcile().await), (1, 0));
+        let [added] = list(&bench, &me).await.try_into().unwrap();
+        assert_eq!(add(&bench, &me, &request).await.unwrap(), added);
+        let asked = api::ProcessPaymentRequest { owner_id: me, payment_method_id: added.id, ..purchase("10.00") };
+        assert_eq!(bench.process(asked).await.unwrap().state(), State::Authorized);
+        assert_eq!(bench.number("SELECT COUNT(*) FROM simulator_cards").await, 1);
+    }
+}
+
+#[tokio::test]
+async fn a_card_that_its_provider_never_heard_of_is_not_waited_for_forever() {
+    for bench in Bench::each().await {
+        let (me, request) = (id("usr"), adding("4000000000001117"));
+        add(&bench, &me, &request).await.unwrap_err();
+        const NOTED: &str = "SELECT COUNT(*) FROM payment_methods";
+        bench.later().await;
+        assert_eq!(bench.number(NOTED).await, 1);
+        bench.clock.advance(Duration::from_secs(600));
+        assert_eq!((bench.reconcile().await, bench.reconcile().await), (1, 0));
+        assert_eq!(bench.number(NOTED).await, 0);
+    }
+}
+
+#[test]
+fn a_request_with_a_card_prints_neither_its_number_nor_its_code() {
+    let printed = format!("{:?} {:#?}", adding(GOOD), adding(GOOD));
+    assert!(!printed.contains(GOOD) && !printed.contains("737"), "{printed}");
+    assert!(printed.contains("redacted") && printed.contains("2099"), "{printed}");
 }
 
 #[derive(Clone, Default)]
@@ -144,6 +268,7 @@ async fn the_number_and_code_of_a_card_are_nowhere() {
             expire_month: 12,
             expire_year: 2099,
             security_code: CODE.to_owned(),
+            request_id: request_id(),
         };
         let added = bench.service.create_payment_method(Request::new(request));
         let Ok(added) = answer(user_call(&me), added).await else { continue };
