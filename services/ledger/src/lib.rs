@@ -10,6 +10,8 @@ mod portfolio;
 mod posting;
 mod store;
 mod sweep;
+mod verify;
+mod verify_store;
 mod withdrawal;
 
 #[cfg(test)]

@@ -41,19 +41,6 @@ pub struct Line {
     pub balance: i64,
 }
 
-/// What all accounts of a unit add up to.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Sum {
-    /// The code of the unit.
-    pub code: String,
-    /// The sum over every account.
-    pub atoms: i64,
-    /// How many accounts there are.
-    pub accounts: i64,
-    /// How many of them are not what their entries and holds say, or are overdrawn.
-    pub wrong: i64,
-}
-
 /// Takes the rows of owners, in order, and with them all their accounts until the unit ends. Numbers are set aside for
 /// as many entries as each is to have; gives back each owner's last number before them.
 ///
@@ -178,28 +165,6 @@ pub async fn lines(
 pub async fn accounts_of(session: &mut Session, owner: &str) -> Result<Vec<Account>, Error> {
     const ALL: &str = "SELECT owner, unit, posted, held, cost, realized FROM accounts WHERE owner = $1 ORDER BY unit";
     session.rows(ALL, &[owner.into()]).await?.iter().map(account).collect()
-}
-
-/// Adds up every unit, at one moment: an account has what its entries say, what is left of its holds is set aside, and
-/// as much of them was moved as the transactions say that moved them.
-pub async fn sums(session: &mut Session) -> Result<Vec<Sum>, Error> {
-    const ADD_UP: &str = "SELECT a.unit, CAST(SUM(a.posted) AS BIGINT), CAST(COUNT(*) AS BIGINT),
-        CAST(SUM(CASE WHEN a.posted = COALESCE(e.atoms, 0) AND a.held = COALESCE(h.held, 0)
-            AND (a.limited = 0 OR a.posted >= a.held AND COALESCE(h.moved, 0) = COALESCE(e.moved, 0))
-            THEN 0 ELSE 1 END) AS BIGINT)
-        FROM accounts a
-        LEFT JOIN (SELECT l.owner, l.unit, SUM(l.atoms) AS atoms,
-                SUM(CASE WHEN t.hold_id IS NULL THEN 0 ELSE -l.atoms END) AS moved
-            FROM entries l JOIN transactions t ON t.id = l.transaction_id GROUP BY l.owner, l.unit) e
-            ON e.owner = a.owner AND e.unit = a.unit
-        LEFT JOIN (SELECT owner, unit, SUM(CASE WHEN state = 'HELD' THEN atoms - posted ELSE 0 END) AS held,
-                SUM(posted) AS moved FROM holds GROUP BY owner, unit) h
-            ON h.owner = a.owner AND h.unit = a.unit
-        GROUP BY a.unit ORDER BY a.unit";
-
-    let rows = session.rows(ADD_UP, &[]).await?;
-    let sum = |row: &Row| Ok(Sum { code: row.text(0)?, atoms: row.int(1)?, accounts: row.int(2)?, wrong: row.int(3)? });
-    rows.iter().map(sum).collect()
 }
 
 /// Writes a new withdrawal.

@@ -19,7 +19,7 @@ use crate::{
     hold::{Command, Hold, State},
     hold_store,
     posting::{self, Posted, Posting},
-    store,
+    store, verify,
 };
 
 #[tonic::async_trait]
@@ -214,12 +214,12 @@ impl LedgerService for Service {
         &self,
         _request: Request<api::VerifyLedgerRequest>,
     ) -> Result<Response<api::VerifyLedgerResponse>, Status> {
-        let sums = self.0.db.read(async |session| store::sums(session).await).await?;
-        let holds = sums.iter().all(|sum| sum.atoms == 0 && sum.wrong == 0);
+        let sums = verify::verify(self).await?;
+        let holds = sums.values().all(verify::Sum::holds);
         let mut units = Vec::with_capacity(sums.len());
-        for sum in sums {
+        for (code, sum) in sums {
             let (account_count, accounts_match) = (sum.accounts, sum.wrong == 0);
-            let sum: Option<Amount> = self.show(&sum.code, sum.atoms).await?;
+            let sum: Option<Amount> = self.show(&code, sum.atoms).await?;
             units.push(api::UnitCheck { sum, account_count, accounts_match });
         }
         Ok(Response::new(api::VerifyLedgerResponse { holds, units }))

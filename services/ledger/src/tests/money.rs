@@ -5,6 +5,7 @@ use storage::Unit;
 use tonic::Request;
 
 use super::*;
+use crate::verify;
 
 #[tokio::test]
 async fn a_trade_moves_money_and_asset_together_and_can_be_read_back() {
@@ -93,6 +94,34 @@ async fn a_planted_fault_is_found_when_the_books_are_added_up() {
             assert!(bench.verify().await.holds);
             bench.db.write(async |unit: &mut Unit| unit.exec(fault, &[]).await).await.unwrap();
             assert!(!bench.verify().await.holds, "{fault}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_fault_is_found_on_whichever_page_it_is_and_pages_add_up_to_the_whole() {
+    const FAULTS: [&str; 5] = [
+        "UPDATE accounts SET posted = posted + 1 WHERE owner = (SELECT MIN(owner) FROM accounts)",
+        "UPDATE accounts SET posted = posted + 1 WHERE owner = (SELECT MAX(owner) FROM accounts)",
+        "DELETE FROM accounts WHERE owner = (SELECT MAX(owner) FROM accounts)",
+        "UPDATE entries SET atoms = atoms + 1 WHERE transaction_id = (SELECT MIN(transaction_id) FROM entries)",
+        "UPDATE entries SET atoms = atoms + 1 WHERE transaction_id = (SELECT MAX(transaction_id) FROM entries)",
+    ];
+    for fault in FAULTS {
+        for bench in Bench::each().await {
+            for _ in 0..5 {
+                bench.deposit(&user(), "100").await.unwrap();
+            }
+            let whole = verify::verify(&bench.service).await.unwrap();
+            for size in [1, 2, 3] {
+                assert_eq!(verify::by_pages(&bench.service, size).await.unwrap(), whole, "{size} at a time");
+            }
+            assert!(whole.values().all(verify::Sum::holds), "{whole:?}");
+            bench.db.write(async |unit: &mut Unit| unit.exec(fault, &[]).await).await.unwrap();
+            for size in [1, 2, 100] {
+                let found = verify::by_pages(&bench.service, size).await.unwrap();
+                assert!(!found.values().all(verify::Sum::holds), "{fault}, {size} at a time: {found:?}");
+            }
         }
     }
 }

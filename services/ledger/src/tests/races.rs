@@ -50,6 +50,25 @@ async fn whatever_happens_at_once_money_is_conserved_and_nobody_owes() {
     }
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn books_that_are_added_up_page_by_page_hold_while_money_moves() {
+    for bench in Bench::each().await {
+        let bench = Arc::new(bench);
+        let people: Vec<String> = (0..5).map(|_| user()).collect();
+        let mut crowd = JoinSet::new();
+        for seed in 0..4 {
+            crowd.spawn(act_at_random(bench.clone(), people.clone(), seed));
+        }
+        let mut looked = 0;
+        while crowd.try_join_next().is_some() || !crowd.is_empty() {
+            let found = crate::verify::by_pages(&bench.service, 3).await.unwrap();
+            assert!(found.values().all(crate::verify::Sum::holds), "{found:?}");
+            looked += 1;
+        }
+        assert!(looked > 1, "it was looked at once, when all was over");
+    }
+}
+
 async fn act_at_random(bench: Arc<Bench>, people: Vec<String>, seed: u64) {
     let mut rng = StdRng::seed_from_u64(seed);
     for _ in 0..20 {
