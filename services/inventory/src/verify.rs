@@ -1,9 +1,9 @@
-//! Counting again: what is reserved against the reservations, what is on hand against the movements, at one moment.
+//! Counting again: what is reserved against the reservations, what is on hand against the movements.
 
 use std::{collections::BTreeMap, time::Duration};
 
 use kit::{Error, Timestamp};
-use storage::Session;
+use storage::{Db, Session};
 
 use crate::{
     stock::Pieces,
@@ -12,8 +12,8 @@ use crate::{
 
 /// How long after its time a reservation may still be held.
 const GRACE: Duration = Duration::from_secs(5);
-/// How many rows are read at a time.
-const PAGE: i64 = 1_000;
+/// How many movements or reservations are read at a time: few enough that nobody waits for it.
+const PAGE: i64 = 5_000;
 /// How many problems are told.
 const PROBLEMS: usize = 100;
 
@@ -34,35 +34,81 @@ impl Findings {
     }
 }
 
-/// Counts again.
+/// Counts again, page by page. Each item is looked at at one moment, and all of them while they go on.
 ///
 /// # Errors
-/// See [`Session::rows`].
-pub async fn verify(session: &mut Session, now: Timestamp) -> Result<Findings, Error> {
+/// If the database cannot be read.
+pub async fn verify(db: &Db) -> Result<Findings, Error> {
+    by_pages(db, PAGE).await
+}
+
+/// Counts again, so much in one read.
+pub(crate) async fn by_pages(db: &Db, size: i64) -> Result<Findings, Error> {
     let mut findings = Findings::default();
-    let mut set_aside = tally(session, now, &mut findings).await?;
     let mut after = String::new();
     loop {
-        let items = audit::counted(session, &after, PAGE).await?;
-        let Some(last) = items.last() else { break };
-        after.clone_from(&last.id);
+        let read = async |session: &mut Session| match cut(&audit::items(session, &after, size).await?, size) {
+            Some(end) => Ok(Some((audit::counted(session, &after, &end).await?, end))),
+            None => Ok(None),
+        };
+        let Some((items, end)) = db.read(read).await? else { break };
         for item in &items {
             findings.items += 1;
-            compare(item, set_aside.remove(&item.id).unwrap_or(0), &mut findings);
+            compare(item, &mut findings);
         }
+        after = end;
+        // Whoever waits for this thread goes first.
+        tokio::task::yield_now().await;
     }
-    for (id, pieces) in set_aside {
-        findings.add(format!("{pieces} pieces are set aside of {id}, which does not exist."));
-    }
+    // At one moment, since an item changes together with a reservation: as much as is under way, however much ever was.
+    let now = db.clock().now();
+    db.read(async |session: &mut Session| set_aside(session, now, size, &mut findings).await).await?;
     Ok(findings)
 }
 
+/// Where a page of items ends that together have no more movements than this; or of one that has more.
+fn cut(items: &[(String, i64)], movements: i64) -> Option<String> {
+    let mut sum = 0;
+    let fits = items.iter().take_while(|(_, count)| {
+        sum += (*count).max(1);
+        sum <= movements
+    });
+    let count = fits.count().max(1);
+    items.get(..count).and_then(<[_]>::last).map(|(id, _)| id.clone())
+}
+
+/// Compares what items say is reserved with what reservations hold.
+async fn set_aside(session: &mut Session, now: Timestamp, size: i64, findings: &mut Findings) -> Result<(), Error> {
+    let mut held = tally(session, now, size, findings).await?;
+    let mut after = String::new();
+    loop {
+        let items = audit::reserved(session, &after, size).await?;
+        let Some((last, _)) = items.last() else { break };
+        after.clone_from(last);
+        for (id, reserved) in &items {
+            let pieces = held.remove(id).unwrap_or(0);
+            if *reserved != pieces {
+                findings.add(format!("{id} has {reserved} pieces reserved, but reservations hold {pieces}."));
+            }
+        }
+    }
+    for (id, pieces) in held {
+        findings.add(format!("{id} has no pieces reserved, but reservations hold {pieces}."));
+    }
+    Ok(())
+}
+
 /// How many pieces of each item reservations say are set aside.
-async fn tally(session: &mut Session, now: Timestamp, findings: &mut Findings) -> Result<BTreeMap<String, i64>, Error> {
+async fn tally(
+    session: &mut Session,
+    now: Timestamp,
+    size: i64,
+    findings: &mut Findings,
+) -> Result<BTreeMap<String, i64>, Error> {
     let mut set_aside: BTreeMap<String, i64> = BTreeMap::new();
     let mut after = String::new();
     loop {
-        let held = reservations::held(session, &after, PAGE).await?;
+        let held = reservations::held(session, &after, size).await?;
         let Some(last) = held.last() else { return Ok(set_aside) };
         after.clone_from(&last.id);
         for reservation in &held {
@@ -76,11 +122,8 @@ async fn tally(session: &mut Session, now: Timestamp, findings: &mut Findings) -
     }
 }
 
-fn compare(item: &Counted, set_aside: i64, findings: &mut Findings) {
+fn compare(item: &Counted, findings: &mut Findings) {
     let Counted { id, on_hand, reserved, movements, moved, moves } = item;
-    if *reserved != set_aside {
-        findings.add(format!("{id} has {reserved} pieces reserved, but reservations hold {set_aside}."));
-    }
     if on_hand != moved {
         findings.add(format!("{id} has {on_hand} pieces, but its movements add up to {moved}."));
     }

@@ -20,15 +20,29 @@ pub struct Counted {
     pub moves: i64,
 }
 
-/// Items after an id and the sums of their movements, in the order of ids.
+/// The next items after an id, and how many movements each has had.
 ///
 /// # Errors
-/// See [`Session::rows`].
-pub async fn counted(session: &mut Session, after: &str, limit: i64) -> Result<Vec<Counted>, Error> {
+/// See [`Session::rows`]; so for every function here.
+pub async fn items(session: &mut Session, after: &str, limit: i64) -> Result<Vec<(String, i64)>, Error> {
+    const NEXT: &str = "SELECT id, movements FROM stock_items WHERE id > $1 ORDER BY id LIMIT $2";
+
+    pairs(session.rows(NEXT, &[after.into(), limit.into()]).await?.as_slice())
+}
+
+/// The next items after an id of which something is reserved, and how much.
+pub async fn reserved(session: &mut Session, after: &str, limit: i64) -> Result<Vec<(String, i64)>, Error> {
+    const NEXT: &str = "SELECT id, reserved FROM stock_items WHERE id > $1 AND reserved <> 0 ORDER BY id LIMIT $2";
+
+    pairs(session.rows(NEXT, &[after.into(), limit.into()]).await?.as_slice())
+}
+
+/// Items after one id and up to another, and the sums of their movements.
+pub async fn counted(session: &mut Session, after: &str, end: &str) -> Result<Vec<Counted>, Error> {
     const COUNT: &str = "SELECT s.id, s.on_hand, s.reserved, s.movements,
             (SELECT CAST(COALESCE(SUM(m.quantity), 0) AS BIGINT) FROM stock_movements m WHERE m.stock_item_id = s.id),
             (SELECT CAST(COUNT(*) AS BIGINT) FROM stock_movements m WHERE m.stock_item_id = s.id)
-        FROM stock_items s WHERE s.id > $1 ORDER BY s.id LIMIT $2";
+        FROM stock_items s WHERE s.id > $1 AND s.id <= $2 ORDER BY s.id";
 
     let counted = |row: &Row| {
         Ok(Counted {
@@ -40,5 +54,9 @@ pub async fn counted(session: &mut Session, after: &str, limit: i64) -> Result<V
             moves: row.int(5)?,
         })
     };
-    session.rows(COUNT, &[after.into(), limit.into()]).await?.iter().map(counted).collect()
+    session.rows(COUNT, &[after.into(), end.into()]).await?.iter().map(counted).collect()
+}
+
+fn pairs(rows: &[Row]) -> Result<Vec<(String, i64)>, Error> {
+    rows.iter().map(|row| Ok((row.text(0)?, row.int(1)?))).collect()
 }

@@ -3,7 +3,7 @@
 use storage::Unit;
 
 use super::*;
-use crate::SeedStock;
+use crate::{SeedStock, verify};
 
 async fn update_item(bench: &Bench, item: &api::StockItem, safety: i64, low: i64) -> Result<api::StockItem, Error> {
     let request = api::UpdateStockItemRequest {
@@ -333,6 +333,36 @@ async fn a_planted_fault_is_found_when_stock_is_counted_again() {
             bench.db.write(async |unit: &mut Unit| unit.exec(fault, &[]).await).await.unwrap();
             let check = bench.verify().await;
             assert!(!check.holds && check.problems.iter().any(|it| it.contains(expected)), "{fault}: {check:?}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_fault_is_found_on_whichever_page_it_is_and_pages_count_the_whole() {
+    const FAULTS: [&str; 5] = [
+        "UPDATE stock_items SET on_hand = on_hand + 1 WHERE id = (SELECT MIN(id) FROM stock_items)",
+        "UPDATE stock_items SET on_hand = on_hand + 1 WHERE id = (SELECT MAX(id) FROM stock_items)",
+        "UPDATE stock_items SET reserved = 0 WHERE id = (SELECT MAX(id) FROM stock_items)",
+        "DELETE FROM stock_movements WHERE stock_item_id = (SELECT MAX(id) FROM stock_items)",
+        "UPDATE reservations SET state = 'RELEASED' WHERE id = (SELECT MAX(id) FROM reservations)",
+    ];
+    for fault in FAULTS {
+        for bench in Bench::each().await {
+            for _ in 0..5 {
+                let tea = bench.variant(10).await;
+                bench.receive(&tea, 1).await.unwrap();
+                bench.create(&new_id("rsv"), &[(&tea, 2)]).await.unwrap();
+            }
+            for size in [1, 2, 3, 100] {
+                let found = verify::by_pages(&bench.db, size).await.unwrap();
+                assert_eq!((found.items, found.problems), (5, vec![]), "{size} at a time");
+            }
+            bench.db.write(async |unit: &mut Unit| unit.exec(fault, &[]).await).await.unwrap();
+            for size in [1, 2, 100] {
+                let found = verify::by_pages(&bench.db, size).await.unwrap();
+                assert_eq!(found.items, 5);
+                assert!(!found.problems.is_empty(), "{fault}, {size} at a time");
+            }
         }
     }
 }
