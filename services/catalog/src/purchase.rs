@@ -216,8 +216,8 @@ impl Purchase {
     /// Prices a basket. `offers` has the variants that are known.
     ///
     /// # Errors
-    /// `PRODUCT_UNAVAILABLE` with the `variant` that is not on sale or has no price in the currency; `INVALID_FIELD` for
-    /// a code of no promotion; `UNIT_MISMATCH` if nothing is shipped for this currency; `AMOUNT_OUT_OF_RANGE` if the
+    /// `PRODUCT_UNAVAILABLE` with the first `variant` that is not on sale or has no price in the currency, and all such
+    /// `variants`; `INVALID_FIELD` for a code of no promotion; `UNIT_MISMATCH` if nothing is shipped for this currency; `AMOUNT_OUT_OF_RANGE` if the
     /// sum does not fit.
     pub fn new(
         basket: &Basket,
@@ -242,7 +242,11 @@ impl Purchase {
             let discount_bps = applicable.map(|promotion| promotion.discount_bps).max().unwrap_or(0);
             line(offer.clone(), *quantity, price, discount_bps, country.tax_bps(offer.tax_class))
         };
-        let lines = basket.items.iter().map(priced).collect::<Result<Vec<_>, _>>()?;
+        let lines: Vec<Result<Line, Error>> = basket.items.iter().map(priced).collect();
+        let gone: Vec<&str> = lines.iter().filter_map(|line| line.as_ref().err()?.metadata("variant")).collect();
+        let gone = gone.join(",");
+        let named = |error: Error| if gone.is_empty() { error } else { error.with("variants", gone) };
+        let lines = lines.into_iter().collect::<Result<Vec<_>, _>>().map_err(named)?;
         let shipped: Vec<&Line> = lines.iter().filter(|line| line.offer.physical).collect();
         let shipping = match shipped.as_slice() {
             [] => 0,

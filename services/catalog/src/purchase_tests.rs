@@ -183,10 +183,13 @@ fn what_cannot_be_bought_is_refused_with_the_variant() {
         let refused = price(&[(ebook(1), 1), (offer, 1)], &[], ("DE", eur(), "")).unwrap_err();
         assert_eq!((refused.reason(), refused.metadata("variant")), ("PRODUCT_UNAVAILABLE", Some("var_mug")));
     }
-    let basket = Basket::new([("var_nobody".to_owned(), 1)], eur(), String::new()).unwrap();
+    let items = [("var_nobody".to_owned(), 1), ("var_none".to_owned(), 1)];
+    let basket = Basket::new(items, eur(), String::new()).unwrap();
     let rates = rates();
     let unknown = Purchase::new(&basket, &HashMap::new(), &[], rates.country("DE").unwrap(), QUARTER, NOW);
-    assert_eq!(unknown.unwrap_err().metadata("variant"), Some("var_nobody"));
+    let unknown = unknown.unwrap_err();
+    assert_eq!(unknown.metadata("variant"), Some("var_nobody"));
+    assert_eq!(unknown.metadata("variants"), Some("var_nobody,var_none"), "all at once");
 }
 
 #[test]

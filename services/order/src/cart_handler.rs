@@ -18,8 +18,8 @@ use crate::{
     purchase::Purchase,
 };
 
-/// How often a cart is priced again without a line that cannot be bought, before the rest stays without prices.
-const PRICINGS: usize = 8;
+/// How often a cart is priced: with all lines, without those that cannot be bought, and if that changed meanwhile.
+const PRICINGS: usize = 3;
 /// How often a cart is priced again because it changed meanwhile, before its caller is told.
 const CHECKOUTS: usize = 3;
 
@@ -195,8 +195,7 @@ impl Service {
         self.price_basket(basket([(variant_id, 1)])).await.map(|_| ())
     }
 
-    /// A cart with names and prices. A line that cannot be bought is priced by leaving it out; the catalog names one at a
-    /// time, and few carts have more than one.
+    /// A cart with names and prices. Lines that cannot be bought are left out: the catalog names all of them at once.
     async fn priced(&self, mut cart: api::Cart) -> api::Cart {
         for _ in 0..PRICINGS {
             let left: Vec<_> = cart.lines.iter().filter(|line| line.problem.is_empty()).collect();
@@ -209,15 +208,9 @@ impl Service {
                     show_prices(&mut cart, quote);
                     return cart;
                 }
-                Err(error) => {
-                    let variant = error.metadata("variant").unwrap_or_default();
-                    let line = cart.lines.iter_mut().find(|line| line.variant_id == variant && line.problem.is_empty());
-                    match line {
-                        Some(line) => line.problem = error.message().to_owned(),
-                        // It is nobody's fault: the cart is shown all the same.
-                        None => break,
-                    }
-                }
+                // If it is the fault of no line, the cart is shown all the same.
+                Err(error) if !show_problems(&mut cart, &error) => break,
+                Err(_) => {}
             }
         }
         for line in cart.lines.iter_mut().filter(|line| line.problem.is_empty()) {
@@ -301,6 +294,23 @@ fn new_token() -> String {
 fn basket<'a>(items: impl IntoIterator<Item = (&'a str, i64)>) -> Basket {
     let item = |(variant_id, quantity): (&str, i64)| Item { variant_id: variant_id.to_owned(), quantity };
     Basket { items: items.into_iter().map(item).collect(), ..Default::default() }
+}
+
+/// Writes into the lines what the catalog says against them. False if that is nothing new.
+fn show_problems(cart: &mut api::Cart, error: &Error) -> bool {
+    let first = error.metadata("variant").unwrap_or_default();
+    let named: Vec<&str> = error.metadata("variants").unwrap_or(first).split(',').collect();
+    let mut found = false;
+    for line in cart.lines.iter_mut().filter(|line| line.problem.is_empty()) {
+        if named.contains(&line.variant_id.as_str()) {
+            line.problem = match line.variant_id == first {
+                true => error.message().to_owned(),
+                false => format!("The variant `{}` cannot be bought at this moment. Leave it out.", line.variant_id),
+            };
+            found = true;
+        }
+    }
+    found
 }
 
 /// Writes what a quote says into the lines, and the subtotal where the quote is for all of them.

@@ -52,11 +52,15 @@ impl Shelf {
         goods.calls += 1;
         let usd = |cents| amount(&kit::amount::format(cents, 2), "USD");
         let (mut lines, mut sum) = (Vec::new(), 0);
-        for item in &request.basket.as_ref().unwrap().items {
-            let Some(cents) = goods.prices.get(&item.variant_id) else {
-                let error = Error::new(Reason::ProductUnavailable, "It is not on sale. Leave it out.");
-                return Some(Err(error.with("variant", &item.variant_id).into()));
-            };
+        let items = &request.basket.as_ref().unwrap().items;
+        let gone: Vec<&str> = items.iter().map(|item| item.variant_id.as_str()).collect();
+        let gone: Vec<&str> = gone.into_iter().filter(|id| !goods.prices.contains_key(*id)).collect();
+        if let Some(first) = gone.first() {
+            let error = Error::new(Reason::ProductUnavailable, "It is not on sale. Leave it out.");
+            return Some(Err(error.with("variant", *first).with("variants", gone.join(",")).into()));
+        }
+        for item in items {
+            let cents = &goods.prices[&item.variant_id];
             sum += item.quantity * cents;
             lines.push(QuoteLine {
                 variant_id: item.variant_id.clone(),
