@@ -145,9 +145,9 @@ impl OrderService for Service {
 
     async fn verify_orders(
         &self,
-        _: Request<api::VerifyOrdersRequest>,
+        request: Request<api::VerifyOrdersRequest>,
     ) -> Result<Response<api::VerifyOrdersResponse>, Status> {
-        Ok(Response::new(verify::orders(self).await?))
+        Ok(Response::new(verify::orders(self, &request.into_inner().page_token).await?))
     }
 
     async fn list_sagas(

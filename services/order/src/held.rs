@@ -5,118 +5,111 @@ use std::collections::HashMap;
 use contracts::{
     inventory::v1::{self as inventory, Reservation, inventory_service_client::InventoryServiceClient, reservation},
     ledger::v1::{self as ledger, Hold, hold, ledger_service_client::LedgerServiceClient},
-    payment::v1::{self as payment, Payment, payment_service_client::PaymentServiceClient},
+    payment::v1::{self as payment, Payment, payment::State as Paid, payment_service_client::PaymentServiceClient},
 };
 use futures::{StreamExt as _, TryStreamExt as _};
 use kit::Error;
+use tokio::time::Instant;
 
 use crate::{Service, steps::ask};
 
 /// The largest page.
 pub const PAGE: i32 = 200;
-/// How many pages of each kind are read: fifty thousand things.
-pub const PAGES: usize = 250;
+/// How many pages of what has ended are read ahead.
+const PAGES: usize = 250;
+/// How many things of a kind are remembered.
+const KNOWN: usize = 200_000;
 /// How many things are asked for at once.
 const AT_ONCE: usize = 16;
 
-/// What is set aside, secured and taken at this moment.
+/// What is known of what is set aside, secured and taken. It spares asking for each thing, and need not be all.
 #[derive(Default)]
 pub struct Held {
-    /// The reservations that are held.
+    /// Reservations that are held, and those of which everything was shipped that is.
     pub reservations: HashMap<String, Reservation>,
-    /// The reservations of which everything was shipped that is.
-    pub committed: HashMap<String, Reservation>,
-    /// The payments that are secured, and those that have ended.
+    /// Payments that are secured, and those that have ended.
     pub payments: HashMap<String, Payment>,
-    /// The holds of the ledger that have not ended.
-    pub holds: Vec<Hold>,
-    /// What there is too much of to read all of it.
-    pub unread: Vec<&'static str>,
 }
 
-/// Reads what there is.
+impl Held {
+    /// Remembers reservations, while there is room.
+    pub fn know_reservations(&mut self, found: Vec<Reservation>) {
+        let room = KNOWN.saturating_sub(self.reservations.len());
+        self.reservations.extend(found.into_iter().take(room).map(|held| (held.id.clone(), held)));
+    }
+
+    /// Remembers payments, while there is room.
+    pub fn know_payments(&mut self, found: Vec<Payment>) {
+        let room = KNOWN.saturating_sub(self.payments.len());
+        self.payments.extend(found.into_iter().take(room).map(|paid| (paid.id.clone(), paid)));
+    }
+
+    /// Reads the newest of what has ended: fifty thousand of each, or as many as there is time for.
+    ///
+    /// # Errors
+    /// What keeps one of them from answering.
+    pub async fn fill(&mut self, service: &Service, end: Option<Instant>) -> Result<(), Error> {
+        let is_over = || end.is_some_and(|end| Instant::now() >= end);
+        let mut page_token = String::new();
+        for _ in 0..PAGES {
+            let (found, next) = reservations(service, reservation::State::Committed, page_token).await?;
+            self.know_reservations(found);
+            page_token = next;
+            if page_token.is_empty() || is_over() {
+                break;
+            }
+        }
+        for state in [Paid::Voided, Paid::Failed] {
+            let mut page_token = String::new();
+            for _ in 0..PAGES {
+                let (found, next) = payments(service, state, page_token).await?;
+                self.know_payments(found);
+                page_token = next;
+                if page_token.is_empty() || is_over() {
+                    break;
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A page of what is in a state, and where the next begins.
 ///
 /// # Errors
-/// What keeps one of them from answering.
-pub async fn read(service: &Service) -> Result<Held, Error> {
-    use payment::payment::State as Paid;
-    let mut held = Held::default();
-    if !reservations(service, reservation::State::Held, &mut held.reservations).await? {
-        held.unread.push("reservations that are held");
-    }
-    if !reservations(service, reservation::State::Committed, &mut held.committed).await? {
-        held.unread.push("reservations that are committed");
-    }
-    if !holds(service, &mut held.holds).await? {
-        held.unread.push("holds");
-    }
-    // After the holds, so that the payment of each is either here or has ended.
-    for (state, what) in [
-        (Paid::Authorized, "payments that are authorized"),
-        (Paid::Captured, "payments that are captured"),
-        (Paid::Voided, "payments that are voided"),
-        (Paid::Failed, "payments that have failed"),
-    ] {
-        if !payments(service, state, &mut held.payments).await? {
-            held.unread.push(what);
-        }
-    }
-    Ok(held)
-}
-
-/// Reads what is in a state; whether that was all.
-async fn reservations(
+/// What keeps inventory from answering.
+pub async fn reservations(
     service: &Service,
     state: reservation::State,
-    found: &mut HashMap<String, Reservation>,
-) -> Result<bool, Error> {
-    let mut page_token = String::new();
-    for _ in 0..PAGES {
-        let request = inventory::ListReservationsRequest { page_size: PAGE, page_token, state: state.into() };
-        let mut inventory = InventoryServiceClient::new(service.0.inventory.clone());
-        let reply = ask(inventory.list_reservations(request)).await?;
-        found.extend(reply.reservations.into_iter().map(|held| (held.id.clone(), held)));
-        page_token = reply.next_page_token;
-        if page_token.is_empty() {
-            return Ok(true);
-        }
-    }
-    Ok(false)
+    page_token: String,
+) -> Result<(Vec<Reservation>, String), Error> {
+    let request = inventory::ListReservationsRequest { page_size: PAGE, page_token, state: state.into() };
+    let mut inventory = InventoryServiceClient::new(service.0.inventory.clone());
+    let reply = ask(inventory.list_reservations(request)).await?;
+    Ok((reply.reservations, reply.next_page_token))
 }
 
-async fn payments(
-    service: &Service,
-    state: payment::payment::State,
-    found: &mut HashMap<String, Payment>,
-) -> Result<bool, Error> {
-    let mut page_token = String::new();
-    for _ in 0..PAGES {
-        let state = state.into();
-        let request = payment::ListPaymentsRequest { page_size: PAGE, page_token, state, ..Default::default() };
-        let mut payment = PaymentServiceClient::new(service.0.payment.clone());
-        let reply = ask(payment.list_payments(request)).await?;
-        found.extend(reply.payments.into_iter().map(|paid| (paid.id.clone(), paid)));
-        page_token = reply.next_page_token;
-        if page_token.is_empty() {
-            return Ok(true);
-        }
-    }
-    Ok(false)
+/// The same of payments.
+///
+/// # Errors
+/// What keeps payment from answering.
+pub async fn payments(service: &Service, state: Paid, page_token: String) -> Result<(Vec<Payment>, String), Error> {
+    let state = state.into();
+    let request = payment::ListPaymentsRequest { page_size: PAGE, page_token, state, ..Default::default() };
+    let mut payment = PaymentServiceClient::new(service.0.payment.clone());
+    let reply = ask(payment.list_payments(request)).await?;
+    Ok((reply.payments, reply.next_page_token))
 }
 
-async fn holds(service: &Service, found: &mut Vec<Hold>) -> Result<bool, Error> {
-    let mut page_token = String::new();
-    for _ in 0..PAGES {
-        let request = ledger::ListHoldsRequest { page_size: PAGE, page_token, state: hold::State::Held.into() };
-        let mut ledger = LedgerServiceClient::new(service.0.ledger.clone());
-        let reply = ask(ledger.list_holds(request)).await?;
-        found.extend(reply.holds);
-        page_token = reply.next_page_token;
-        if page_token.is_empty() {
-            return Ok(true);
-        }
-    }
-    Ok(false)
+/// The same of the holds of the ledger that have not ended.
+///
+/// # Errors
+/// What keeps the ledger from answering.
+pub async fn holds(service: &Service, page_token: String) -> Result<(Vec<Hold>, String), Error> {
+    let request = ledger::ListHoldsRequest { page_size: PAGE, page_token, state: hold::State::Held.into() };
+    let mut ledger = LedgerServiceClient::new(service.0.ledger.clone());
+    let reply = ask(ledger.list_holds(request)).await?;
+    Ok((reply.holds, reply.next_page_token))
 }
 
 /// Payments by their ids, a few at a time. What does not exist is left out.
@@ -128,15 +121,24 @@ pub async fn payments_of(service: &Service, ids: Vec<String>) -> Result<HashMap<
     Ok(found.await?.into_iter().flatten().map(|paid| (paid.id.clone(), paid)).collect())
 }
 
+/// Reservations by their ids, in the same way.
+pub async fn reservations_of(service: &Service, ids: Vec<String>) -> Result<HashMap<String, Reservation>, Error> {
+    let found = futures::stream::iter(ids)
+        .map(|id| async move { reservation_of(service, &id).await })
+        .buffer_unordered(AT_ONCE)
+        .try_collect::<Vec<_>>();
+    Ok(found.await?.into_iter().flatten().map(|held| (held.id.clone(), held)).collect())
+}
+
 /// A payment, if there is one.
-pub async fn payment_of(service: &Service, id: &str) -> Result<Option<Payment>, Error> {
+async fn payment_of(service: &Service, id: &str) -> Result<Option<Payment>, Error> {
     let mut payment = PaymentServiceClient::new(service.0.payment.clone());
     let reply = ask(payment.get_payment(payment::GetPaymentRequest { id: id.to_owned() })).await;
     known(reply.map(|reply| reply.payment))
 }
 
 /// A reservation, if there is one.
-pub async fn reservation_of(service: &Service, id: &str) -> Result<Option<Reservation>, Error> {
+async fn reservation_of(service: &Service, id: &str) -> Result<Option<Reservation>, Error> {
     let mut inventory = InventoryServiceClient::new(service.0.inventory.clone());
     let reply = ask(inventory.get_reservation(inventory::GetReservationRequest { id: id.to_owned() })).await;
     known(reply.map(|reply| reply.reservation))

@@ -1,6 +1,6 @@
 //! Asking everyone again: nothing is set aside without an order that needs it (INV-5), and what orders say is what
 //! inventory, payment and their own shipments say (INV-8). What is still moving is left out: a check compares things that
-//! were read one after the other. What could not be checked is told like what does not hold.
+//! were read one after the other. A check that runs out of time says where to go on.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -9,7 +9,6 @@ use std::{
 
 use contracts::{
     inventory::v1::{Reservation, reservation},
-    ledger::v1::Hold,
     order::v1::{Shipment, VerifyOrdersResponse, shipment::State as Stands},
     payment::v1::{Payment, payment::State as Paid},
 };
@@ -19,7 +18,7 @@ use tokio::time::Instant;
 
 use crate::{
     Service,
-    held::{self, Held, PAGE, PAGES},
+    held::{self, Held, PAGE},
     invoice_store,
     order::{Order, State},
     purchase::Purchase,
@@ -28,13 +27,33 @@ use crate::{
 
 /// How many problems are told.
 const PROBLEMS: usize = 100;
-/// How long before its deadline a check ends and says how far it came.
+/// How long before its deadline a check ends and says where to go on.
 const RESERVE: Duration = Duration::from_secs(1);
+/// What the tokens are for.
+const TOKENS: &str = "orders that are verified";
+
+/// What is looked at, page by page, in this order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Subject {
+    /// Reservations that are held.
+    Held,
+    /// Payments that are secured.
+    Authorized,
+    /// Payments that were taken.
+    Captured,
+    /// Holds of the ledger.
+    Holds,
+    /// Purchases, the newest first.
+    Orders,
+}
 
 struct Check<'a> {
     service: &'a Service,
+    now: Timestamp,
     /// What changed later is left out.
     since: Timestamp,
+    held: Held,
+    order_count: i64,
     problems: Vec<String>,
 }
 
@@ -46,63 +65,134 @@ struct Claim {
     needed: bool,
 }
 
-/// Checks orders against inventory, payment and the ledger.
+/// Checks orders against inventory, payment and the ledger, from where the token says, for as long as there is time.
 ///
 /// # Errors
-/// What keeps one of them from answering.
-pub async fn orders(service: &Service) -> Result<VerifyOrdersResponse, Error> {
+/// `INVALID_PAGE_TOKEN`; what keeps one of them from answering.
+pub async fn orders(service: &Service, page_token: &str) -> Result<VerifyOrdersResponse, Error> {
+    let end = Call::current()?.deadline.and_then(|deadline| deadline.checked_sub(RESERVE));
     let now = service.0.db.clock().now();
-    let mut check = Check { service, since: now - service.0.settings.settled_after, problems: Vec::new() };
-    let held = held::read(service).await?;
-    for what in &held.unread {
-        check.problems.push(format!("Not everything was checked: there are more {what} than can be read."));
+    let (since, held) = (now - service.0.settings.settled_after, Held::default());
+    let mut check = Check { service, now, since, held, order_count: 0, problems: Vec::new() };
+    let mut left = match service.0.tokens.decode(page_token, TOKENS)?.as_deref() {
+        Some([subject, from]) => Subject::named(subject).map(|subject| (subject, from.clone())),
+        _ => {
+            check.held.fill(service, end).await?;
+            check.trades().await?;
+            Some((Subject::Held, String::new()))
+        }
+    };
+    while let Some((subject, from)) = left {
+        left = match check.page(subject, from).await? {
+            Some(next) => Some((subject, next)),
+            None => subject.next().map(|subject| (subject, String::new())),
+        };
+        if check.problems.len() >= PROBLEMS || end.is_some_and(|end| Instant::now() >= end) {
+            break;
+        }
     }
-    check.orphans(&held, now).await?;
-    check.trades().await?;
-    let order_count = check.orders(&held).await?;
-    let mut problems = check.problems;
+    let Check { mut problems, order_count, .. } = check;
     problems.truncate(PROBLEMS);
-    Ok(VerifyOrdersResponse { holds: problems.is_empty(), order_count, problems })
+    let next_page_token = match left {
+        Some((subject, from)) => service.0.tokens.encode(TOKENS, &[subject.name().to_owned(), from]),
+        None => String::new(),
+    };
+    let holds = problems.is_empty() && next_page_token.is_empty();
+    Ok(VerifyOrdersResponse { holds, order_count, problems, next_page_token })
+}
+
+impl Subject {
+    const ALL: [Subject; 5] = [Subject::Held, Subject::Authorized, Subject::Captured, Subject::Holds, Subject::Orders];
+
+    fn name(self) -> &'static str {
+        match self {
+            Subject::Held => "held",
+            Subject::Authorized => "authorized",
+            Subject::Captured => "captured",
+            Subject::Holds => "holds",
+            Subject::Orders => "orders",
+        }
+    }
+
+    fn named(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|subject| subject.name() == name)
+    }
+
+    fn next(self) -> Option<Self> {
+        Self::ALL.into_iter().skip_while(|subject| *subject != self).nth(1)
+    }
 }
 
 impl Check<'_> {
-    /// Reservations, payments and holds that nobody needs and that do not end by themselves; money that nobody owes.
-    async fn orphans(&mut self, held: &Held, now: Timestamp) -> Result<(), Error> {
+    /// Looks at a page. Gives back where the next begins.
+    async fn page(&mut self, subject: Subject, from: String) -> Result<Option<String>, Error> {
+        let next = match subject {
+            Subject::Held => self.reservations(from).await?,
+            Subject::Authorized => self.payments(Paid::Authorized, from).await?,
+            Subject::Captured => self.payments(Paid::Captured, from).await?,
+            Subject::Holds => self.holds(from).await?,
+            Subject::Orders => self.purchases(from).await?,
+        };
+        Ok(Some(next).filter(|next| !next.is_empty()))
+    }
+
+    /// Reservations that no order needs and that do not end by themselves.
+    async fn reservations(&mut self, from: String) -> Result<String, Error> {
+        let (found, next) = held::reservations(self.service, reservation::State::Held, from).await?;
         let mut claims = Vec::new();
-        for reservation in held.reservations.values() {
-            let ends = reservation.expire_time.as_ref().is_some_and(|time| Timestamp::from_proto(time) > now);
+        for reservation in &found {
+            let ends = reservation.expire_time.as_ref().is_some_and(|time| Timestamp::from_proto(time) > self.now);
             if !ends && self.rests(reservation.update_time.as_ref().map(Timestamp::from_proto)) {
                 let (order_id, what) = (reservation.reference.clone(), format!("{} is held", reservation.id));
                 claims.push(Claim { order_id, what, needed: true });
             }
         }
-        for payment in held.payments.values() {
-            let (what, needed) = match payment.state() {
-                Paid::Authorized => ("authorized", true),
-                Paid::Captured => ("captured", false),
-                _ => continue,
+        self.held.know_reservations(found);
+        self.claims(&claims).await?;
+        Ok(next)
+    }
+
+    /// Money that is secured for no order that needs it, or was taken for none at all.
+    async fn payments(&mut self, state: Paid, from: String) -> Result<String, Error> {
+        let (found, next) = held::payments(self.service, state, from).await?;
+        let (what, needed) = if state == Paid::Authorized { ("authorized", true) } else { ("captured", false) };
+        let rested = found.iter().filter(|paid| self.rests(paid.update_time.as_ref().map(Timestamp::from_proto)));
+        let claim =
+            |paid: &Payment| Claim { order_id: paid.order_id.clone(), what: format!("{} is {what}", paid.id), needed };
+        let claims: Vec<Claim> = rested.map(claim).collect();
+        self.held.know_payments(found);
+        self.claims(&claims).await?;
+        Ok(next)
+    }
+
+    /// Holds whose payment has ended and that do not end by themselves.
+    async fn holds(&mut self, from: String) -> Result<String, Error> {
+        let (mut found, next) = held::holds(self.service, from).await?;
+        found.retain(|hold| {
+            let known = self.held.payments.get(&hold.reference);
+            let orphan = hold.reference.starts_with("pay_") && known.is_none_or(|paid| ended(paid.state()));
+            let ends = hold.expire_time.as_ref().is_some_and(|time| Timestamp::from_proto(time) > self.now);
+            orphan && !ends && self.rests(hold.update_time.as_ref().map(Timestamp::from_proto))
+        });
+        // A payment may have been secured after payments were read.
+        let payments =
+            held::payments_of(self.service, found.iter().map(|hold| hold.reference.clone()).collect()).await?;
+        for hold in &found {
+            let state = match payments.get(&hold.reference) {
+                Some(payment) if !ended(payment.state()) => continue,
+                Some(payment) => payment.state().as_str_name(),
+                None => "unknown",
             };
-            if self.rests(payment.update_time.as_ref().map(Timestamp::from_proto)) {
-                let (order_id, what) = (payment.order_id.clone(), format!("{} is {what}", payment.id));
-                claims.push(Claim { order_id, what, needed });
-            }
+            self.problems.push(format!("INV-5: {} is held, but {} is {state}.", hold.id, hold.reference));
         }
-        for claims in claims.chunks(PAGE.unsigned_abs() as usize) {
-            self.claims(claims).await?;
-        }
-        for hold in &held.holds {
-            let payment = held.payments.get(&hold.reference);
-            let orphan = hold.reference.starts_with("pay_") && payment.is_none_or(|payment| ended(payment.state()));
-            let ends = hold.expire_time.as_ref().is_some_and(|time| Timestamp::from_proto(time) > now);
-            if orphan && !ends && self.rests(hold.update_time.as_ref().map(Timestamp::from_proto)) {
-                self.hold_must_be_needed(hold).await?;
-            }
-        }
-        Ok(())
+        Ok(next)
     }
 
     async fn claims(&mut self, claims: &[Claim]) -> Result<(), Error> {
         let ids: Vec<&str> = claims.iter().map(|claim| claim.order_id.as_str()).collect();
+        if ids.is_empty() {
+            return Ok(());
+        }
         let read = async |session: &mut Session| store::load_all(session, &ids).await;
         let orders = self.service.0.db.read(read).await?;
         let orders: HashMap<_, _> = orders.iter().map(|order| (order.id.as_str(), order)).collect();
@@ -117,17 +207,6 @@ impl Check<'_> {
         Ok(())
     }
 
-    /// The payment may have been secured after payments were read.
-    async fn hold_must_be_needed(&mut self, hold: &Hold) -> Result<(), Error> {
-        let state = match held::payment_of(self.service, &hold.reference).await? {
-            Some(payment) if !ended(payment.state()) => return Ok(()),
-            Some(payment) => payment.state().as_str_name(),
-            None => "unknown",
-        };
-        self.problems.push(format!("INV-5: {} is held, but {} is {state}.", hold.id, hold.reference));
-        Ok(())
-    }
-
     /// A trade has one transaction, of its own, if it is carried out, and none otherwise.
     async fn trades(&mut self) -> Result<(), Error> {
         let limit = i64::try_from(PROBLEMS).map_err(Error::internal)?;
@@ -138,30 +217,18 @@ impl Check<'_> {
         Ok(())
     }
 
-    /// Purchases against what they should have. Gives back how many.
-    async fn orders(&mut self, held: &Held) -> Result<i64, Error> {
+    /// Purchases before an id against what they should have. Gives back the last id.
+    async fn purchases(&mut self, before: String) -> Result<String, Error> {
         // Above every id.
-        let (mut count, mut before) = (0, "ord_~".to_owned());
-        let end = Call::current()?.deadline.and_then(|deadline| deadline.checked_sub(RESERVE));
-        for _ in 0..PAGES {
-            if end.is_some_and(|end| Instant::now() >= end) {
-                break;
-            }
-            let read = async |session: &mut Session| store::settled(session, self.since, &before, PAGE.into()).await;
-            let page = self.service.0.db.read(read).await?;
-            let Some(last) = page.last() else { return Ok(count) };
-            before.clone_from(&last.id);
-            count += i64::try_from(page.len()).map_err(Error::internal)?;
-            self.page(&page, held).await?;
-            if self.problems.len() >= PROBLEMS {
-                return Ok(count);
-            }
-        }
-        self.problems.push(format!("Not everything was checked: only the newest {count} purchases were."));
-        Ok(count)
+        let before = if before.is_empty() { "ord_~".to_owned() } else { before };
+        let read = async |session: &mut Session| store::settled(session, self.since, &before, PAGE.into()).await;
+        let page = self.service.0.db.read(read).await?;
+        self.order_count += i64::try_from(page.len()).map_err(Error::internal)?;
+        self.settled(&page).await?;
+        Ok(page.last().map(|last| last.id.clone()).unwrap_or_default())
     }
 
-    async fn page(&mut self, page: &[Order], held: &Held) -> Result<(), Error> {
+    async fn settled(&mut self, page: &[Order]) -> Result<(), Error> {
         let idle = page.iter().filter(|order| order.saga.is_idle());
         let purchases: Vec<(&Order, &Purchase)> =
             idle.filter_map(|order| order.purchase().map(|purchase| (order, purchase))).collect();
@@ -171,48 +238,54 @@ impl Check<'_> {
         }
         let read = async |session: &mut Session| invoice_store::shipments_of(session, &ids).await;
         let shipments: BTreeMap<String, Vec<Shipment>> = self.service.0.db.read(read).await?;
-        let payment_ids = purchases.iter().map(|(_, purchase)| &purchase.message().payment_id);
-        let unread = payment_ids.filter(|id| !id.is_empty() && !held.payments.contains_key(*id)).cloned().collect();
-        let others = held::payments_of(self.service, unread).await?;
+        self.read_ahead(&purchases, &shipments).await?;
         for (order, purchase) in purchases {
             let payment_id = &purchase.message().payment_id;
-            let payment = held.payments.get(payment_id).or_else(|| others.get(payment_id));
             let shipments = shipments.get(&order.id).map(Vec::as_slice).unwrap_or_default();
-            self.goods(order, purchase, shipments, held).await?;
+            self.goods(order, purchase, shipments).await?;
             self.charges(order, purchase, shipments).await?;
-            match payment {
-                Some(payment) => self.payment(order, purchase, payment).await?,
+            match self.held.payments.get(payment_id).cloned() {
+                Some(payment) => self.payment(order, purchase, &payment).await?,
                 // One that was refused before the payment was asked for has none.
                 None if payment_id.is_empty() || matches!(order.state, State::Rejected | State::Cancelled) => {}
                 None => self.found(order, &format!("its payment {payment_id} does not exist")).await?,
             }
+            // Nobody asks for them again.
+            self.held.payments.remove(payment_id);
+            self.held.reservations.remove(&purchase.message().reservation_id);
         }
         Ok(())
     }
 
-    /// What is left is set aside, and what was shipped, or given up after that, has left stock.
-    async fn goods(
+    /// Reads what is not known yet of the payments and reservations of a page.
+    async fn read_ahead(
         &mut self,
-        order: &Order,
-        purchase: &Purchase,
-        shipments: &[Shipment],
-        held: &Held,
+        purchases: &[(&Order, &Purchase)],
+        shipments: &BTreeMap<String, Vec<Shipment>>,
     ) -> Result<(), Error> {
+        let payment_ids = purchases.iter().map(|(_, purchase)| &purchase.message().payment_id);
+        let unread = payment_ids.filter(|id| !id.is_empty() && !self.held.payments.contains_key(*id)).cloned();
+        let payments = held::payments_of(self.service, unread.collect()).await?;
+        let goods = purchases.iter().filter(|(order, purchase)| {
+            let shipments = shipments.get(&order.id).map(Vec::as_slice).unwrap_or_default();
+            needs_goods(order, purchase) || have_left(purchase, shipments)
+        });
+        let reservation_ids = goods.map(|(_, purchase)| &purchase.message().reservation_id);
+        let unread = reservation_ids.filter(|id| !id.is_empty() && !self.held.reservations.contains_key(*id)).cloned();
+        let reservations = held::reservations_of(self.service, unread.collect()).await?;
+        self.held.payments.extend(payments);
+        self.held.reservations.extend(reservations);
+        Ok(())
+    }
+
+    /// What is left is set aside, and what was shipped, or given up after that, has left stock.
+    async fn goods(&mut self, order: &Order, purchase: &Purchase, shipments: &[Shipment]) -> Result<(), Error> {
         let id = &purchase.message().reservation_id;
-        let left = needs(order) && purchase.left().iter().any(|pieces| purchase.is_physical(&pieces.variant_id));
-        let gone = |variant_id: &str| purchase.shipped(variant_id) + shipment::given_up(shipments, variant_id);
-        let shipped = purchase.reserved().iter().any(|pieces| gone(&pieces.variant_id) > 0);
-        if id.is_empty() || !(left || shipped) {
+        let left = needs_goods(order, purchase);
+        if id.is_empty() || !(left || have_left(purchase, shipments)) {
             return Ok(());
         }
-        let asked;
-        let reservation = match held.reservations.get(id).or_else(|| held.committed.get(id)) {
-            Some(reservation) => Some(reservation),
-            None => {
-                asked = held::reservation_of(self.service, id).await?;
-                asked.as_ref()
-            }
-        };
+        let reservation = self.held.reservations.get(id);
         let state = reservation.map(Reservation::state);
         if left && state != Some(reservation::State::Held) {
             let state = state.map_or("unknown", |state| state.as_str_name());
@@ -221,7 +294,7 @@ impl Check<'_> {
         let lines = reservation.map(|reservation| reservation.lines.as_slice()).unwrap_or_default();
         let differs = |variant_id: &str| {
             let same = lines.iter().filter(|line| line.variant_id == variant_id);
-            same.map(|line| line.committed).sum::<i64>() != gone(variant_id)
+            same.map(|line| line.committed).sum::<i64>() != gone(purchase, shipments, variant_id)
         };
         if purchase.reserved().iter().any(|pieces| differs(&pieces.variant_id)) {
             return self.found(order, &format!("other pieces have left its reservation {id} than it says")).await;
@@ -278,6 +351,21 @@ impl Check<'_> {
 fn needs(order: &Order) -> bool {
     let rests = matches!(order.state, State::Confirmed | State::PartiallyFulfilled);
     rests || (!order.saga.is_idle() && order.saga.task.as_deref().is_none_or(|task| task.starts_with("shp_")))
+}
+
+/// Whether pieces that are kept in stock are still to be shipped.
+fn needs_goods(order: &Order, purchase: &Purchase) -> bool {
+    needs(order) && purchase.left().iter().any(|pieces| purchase.is_physical(&pieces.variant_id))
+}
+
+/// Whether pieces were taken out of stock.
+fn have_left(purchase: &Purchase, shipments: &[Shipment]) -> bool {
+    purchase.reserved().iter().any(|pieces| gone(purchase, shipments, &pieces.variant_id) > 0)
+}
+
+/// How many pieces of a variant were taken out of stock.
+fn gone(purchase: &Purchase, shipments: &[Shipment], variant_id: &str) -> i64 {
+    purchase.shipped(variant_id) + shipment::given_up(shipments, variant_id)
 }
 
 fn ended(state: Paid) -> bool {
