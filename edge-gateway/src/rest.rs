@@ -12,6 +12,7 @@ use tonic::{Status, metadata::MetadataMap};
 use crate::{
     admit::Admitted,
     binding::Binding,
+    fields,
     front::{Inner, Intake},
     router::Found,
     sse, transcode,
@@ -78,7 +79,8 @@ impl Inner {
             principal: &principal,
         };
         let message = transcode::request(&self.codec, binding, &parts)?;
-        guard::check_message(&binding.method, &message)?;
+        let told = |error| fields::as_sent(&self.codec, binding, Status::from(error));
+        guard::check_message(&binding.method, &message).map_err(told)?;
         let metadata = metadata(&head.headers, intake);
         let mut response = if binding.method.server_streaming {
             self.stream(binding, call, metadata, message, &head.headers, intake).await?
@@ -101,7 +103,7 @@ impl Inner {
     ) -> Result<Response<Body>, Status> {
         let method = &binding.method;
         let reply = call::run(call.clone(), self.upstream.unary(&method.path, metadata, message.into())).await;
-        let reply = reply.map_err(no_bare_transport_fault)?;
+        let reply = reply.map_err(|status| self.told(binding, status))?;
         let (content_type, content) = self.content(binding, reply.get_ref())?;
         let length = content.len();
         let body = if head_only { Bytes::new() } else { content };
@@ -116,6 +118,11 @@ impl Inner {
         headers.insert(header::CACHE_CONTROL, cache_control(binding, call.caller.is_some()));
         copy(reply.metadata().as_ref(), headers, &REPLY_HEADERS);
         Ok(response)
+    }
+
+    /// What a service refuses, in the names that the caller knows.
+    fn told(&self, binding: &Binding, status: Status) -> Status {
+        fields::as_sent(&self.codec, binding, no_bare_transport_fault(status))
     }
 
     /// What the client gets of a reply: JSON, or the bytes that are in it.
@@ -153,7 +160,7 @@ impl Inner {
             deadline,
             draining: self.draining.subscribe(),
         };
-        Ok(sse::response(teller, opened.map_err(no_bare_transport_fault)?.into_inner()))
+        Ok(sse::response(teller, opened.map_err(|status| self.told(binding, status))?.into_inner()))
     }
 
     fn other_methods(&self, method: &Verb, path: &str, allowed: &[Verb], intake: &Intake) -> Response<Body> {

@@ -8,6 +8,9 @@ use crate::{clock::Timestamp, error::Error};
 const ALPHABET: &[u8; 32] = b"0123456789abcdefghjkmnpqrstvwxyz";
 const SUFFIX_LENGTH: usize = 26;
 
+/// What an id may look like after its prefix and `_`: that of the specification.
+pub const EXAMPLE: &str = "01h455vb4pex5vsknk084sn02q";
+
 /// The namespace of derived ids (a UUIDv4, drawn once).
 const DERIVED: Uuid = Uuid::from_u128(0x5b1f_3c0e_7d4a_4c5d_9e61_2f7a_8c94_d3b7);
 

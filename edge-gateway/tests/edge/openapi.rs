@@ -56,6 +56,7 @@ async fn an_operation_tells_its_parameters_body_and_policy() {
             "colors",
             "shelf.name",
             "shelf.height",
+            "shelf.roomName",
             "after",
             "within",
             "readMask",

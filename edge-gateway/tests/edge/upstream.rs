@@ -135,6 +135,10 @@ fn refusal(id: &str) -> Option<Status> {
             let error = Error::named("OVERLOADED", "Come back later.").retry_after(Duration::from_millis(1500));
             Some(unknown(error.into()))
         }
+        "violated" => {
+            let error = Error::named("INVALID_FIELD", "Correct the request: shelf.room_name is wrong.");
+            Some(error.with("field", "shelf.room_name").violation("shelf.room_name", "is wrong").into())
+        }
         "bare" => Some(Status::not_found("no thing")),
         "boom" => Some(Status::internal("the password is hunter2")),
         "quota" => Some(Status::with_error_details_vec(

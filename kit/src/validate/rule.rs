@@ -64,6 +64,17 @@ pub(super) enum Constant {
 }
 
 impl Constant {
+    /// As a value of the wire.
+    pub fn value(&self) -> Value<'_> {
+        match self {
+            Constant::Bool(value) => Value::Bool(*value),
+            Constant::Integer(value) => Value::Integer(*value),
+            Constant::Float(value) => Value::Float(*value),
+            Constant::Text(text) => Value::Text(text),
+            Constant::Bytes(bytes) => Value::Bytes(bytes),
+        }
+    }
+
     fn equals(&self, value: &Value<'_>) -> bool {
         match (self, value) {
             (Constant::Bool(a), Value::Bool(b)) => a == b,
@@ -168,7 +179,11 @@ pub(super) enum Rule {
         min: u64,
         max: u64,
     },
-    Pattern(Regex),
+    Pattern {
+        regex: Regex,
+        /// What the contract gives as an example.
+        example: Option<String>,
+    },
     Prefix(Constant),
     Suffix(Constant),
     Contains(Constant),
@@ -193,7 +208,7 @@ impl Rule {
                 (*min..=*max).contains(&(text.chars().count() as u64))
             }
             (Rule::Length { min, max, .. }, _) => (*min..=*max).contains(&(value.bytes().len() as u64)),
-            (Rule::Pattern(pattern), Value::Text(text)) => pattern.is_match(text),
+            (Rule::Pattern { regex, .. }, Value::Text(text)) => regex.is_match(text),
             (Rule::Prefix(part), _) => value.bytes().starts_with(part.bytes()),
             (Rule::Suffix(part), _) => value.bytes().ends_with(part.bytes()),
             (Rule::Contains(part), _) => contains(value.bytes(), part.bytes()),
@@ -218,13 +233,17 @@ impl Rule {
             Rule::Finite => "must be a finite number".into(),
             Rule::Defined(_) => "must be one of the values that the contract defines".into(),
             Rule::Length { unit, min, max } => describe_length(*unit, *min, *max),
-            Rule::Pattern(pattern) => format!("must match `{pattern}`"),
+            Rule::Pattern { example: Some(example), regex } if regex.is_match("") => {
+                format!("must be like `{example}`, or empty")
+            }
+            Rule::Pattern { example: Some(example), .. } => format!("must be like `{example}`"),
+            Rule::Pattern { regex, .. } => format!("must match `{regex}`"),
             Rule::Prefix(part) => format!("must begin with {part}"),
             Rule::Suffix(part) => format!("must end with {part}"),
             Rule::Contains(part) => format!("must contain {part}"),
             Rule::NotContains(part) => format!("must not contain {part}"),
             Rule::Format(format) => format!("must be {}", format.describe()),
-            Rule::Id(prefix) => format!("must be an id of the form `{prefix}_` and 26 characters, as it was given out"),
+            Rule::Id(prefix) => format!("must be an id such as `{prefix}_{}`", crate::id::EXAMPLE),
         }
     }
 }

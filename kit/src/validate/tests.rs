@@ -53,6 +53,7 @@ fn texts_are_held_to_their_rules() {
             (r#"{"between": "a"}"#, &["between must have between 2 and 4 characters"]),
             (r#"{"bytes": "äöü"}"#, &["bytes must have at most 4 bytes"]),
             (r#"{"pattern": "aB"}"#, &["pattern must match `^[a-z]*$`"]),
+            (r#"{"shown": "usd"}"#, &["shown must be like `USD`, or empty"]),
             (r#"{"prefix": "b/"}"#, &["prefix must begin with `a/`"]),
             (r#"{"suffix": "z"}"#, &["suffix must end with `.z`"]),
             (r#"{"contains": "z"}"#, &["contains must contain `-`"]),
@@ -272,6 +273,7 @@ fn every_rule_that_would_not_be_enforced_is_named() {
         ("id", "agora.policy.v1.id"),
         ("items", "repeated.items.cel"),
         ("lines", "repeated.unique"),
+        ("shown", "string.example"),
         ("Unenforceable", "cel"),
     ];
     assert_eq!(found, expected);

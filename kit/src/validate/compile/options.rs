@@ -180,9 +180,14 @@ impl Reader<'_> {
         self.refuse_foreign(rules, &format!("{type_name}."));
         let mut compiled = Vec::new();
         let mut bounds = Bounds::new(kind);
+        let mut examples = Vec::new();
         for (rule, value) in rules.fields() {
             let name = rule.name();
-            if name == "example" || bounds.take(name, value) {
+            if name == "example" {
+                examples = value.as_list().and_then(|list| constants(list).ok()).unwrap_or_default();
+                continue;
+            }
+            if bounds.take(name, value) {
                 continue;
             }
             match value_rule(kind, name, value) {
@@ -191,6 +196,16 @@ impl Reader<'_> {
             }
         }
         bounds.finish(&mut compiled);
+        if examples.iter().any(|example| compiled.iter().any(|rule| !rule.holds(&example.value()))) {
+            self.problem(&format!("{type_name}.example"), "breaks another rule of the field");
+        }
+        if let Some(Constant::Text(text)) = examples.into_iter().next() {
+            for rule in &mut compiled {
+                if let Rule::Pattern { example, .. } = rule {
+                    *example = Some(text.clone());
+                }
+            }
+        }
         compiled
     }
 
@@ -245,7 +260,8 @@ fn value_rule(kind: &Proto, name: &str, value: &OptionValue) -> Result<Option<Ru
         ("contains", value) => Rule::Contains(constant(value).ok_or(UNKNOWN)?),
         ("not_contains", value) => Rule::NotContains(constant(value).ok_or(UNKNOWN)?),
         ("pattern", OptionValue::String(pattern)) if text => {
-            Rule::Pattern(Regex::new(pattern).map_err(|error| format!("is no regular expression: {error}"))?)
+            let regex = Regex::new(pattern).map_err(|error| format!("is no regular expression: {error}"))?;
+            Rule::Pattern { regex, example: None }
         }
         ("finite" | "defined_only", OptionValue::Bool(false)) => return Ok(None),
         ("finite", OptionValue::Bool(true)) => Rule::Finite,
