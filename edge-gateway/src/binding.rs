@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use kit::contract::{HttpBinding, Method};
+use kit::contract::{HttpBinding, Idempotency, Method};
 
 use crate::{
     json::{Codec, Form, MessageTable, Shape, Type, nearest},
@@ -29,6 +29,10 @@ pub struct Binding {
     pub output: usize,
     /// A PATCH fills this field mask from the body, if the caller does not.
     pub mask: Option<usize>,
+    /// The etag of the request, or of the resource that is its body: a lost update is refused by it.
+    pub guard: Option<Chain>,
+    /// The etag of what the reply shows.
+    pub etag: Option<u32>,
 }
 
 /// The message that is not written as JSON.
@@ -49,6 +53,11 @@ pub enum Body {
 pub type Chain = Vec<(usize, usize)>;
 
 impl Binding {
+    /// Whether the RPC changes nothing.
+    pub fn reads(&self) -> bool {
+        self.method.idempotency == Idempotency::NoSideEffects
+    }
+
     /// Checks a route against its request and reply.
     ///
     /// # Errors
@@ -95,10 +104,13 @@ impl Binding {
             Some(field) => field.kind().as_message().cloned(),
             None => Some(method.output.clone()),
         };
-        let raw = !method.server_streaming && shown.is_some_and(|shown| shown.full_name() == RAW);
+        let raw = !method.server_streaming && shown.as_ref().is_some_and(|shown| shown.full_name() == RAW);
+        let etag = shown.and_then(|shown| etag(codec, codec.message(shown.full_name())?));
+        let etag = etag.map(|(message, position)| codec.tables.messages[message].fields[position].number);
+        let guard = guard(codec, input, body);
         let mask = (http.verb == http::Method::PATCH).then(|| patch_mask(codec, input, body)).flatten();
         let (method, path) = (method.clone(), http.path.clone());
-        Ok(Binding { method, path, variables, body, response_body, raw, input, output, mask })
+        Ok(Binding { method, path, variables, body, response_body, raw, input, output, mask, guard, etag })
     }
 }
 
@@ -126,6 +138,28 @@ fn patch_mask(codec: &Codec, input: usize, body: Body) -> Option<usize> {
     let masks: Vec<usize> = (0..table.fields.len()).filter(is_mask).collect();
     let is_object = codec.tables.shape(table.fields[position].ty) == Some(Shape::Object);
     (masks.len() == 1 && is_object).then(|| masks[0])
+}
+
+/// The etag of a request, or of the resource that is its body.
+fn guard(codec: &Codec, input: usize, body: Body) -> Option<Chain> {
+    if let Some(own) = etag(codec, input) {
+        return Some(vec![own]);
+    }
+    let Body::Field(position) = body else { return None };
+    let field = &codec.tables.messages[input].fields[position];
+    match (field.form, field.ty) {
+        (Form::Explicit, Type::Message(inner)) => Some(vec![(input, position), etag(codec, inner)?]),
+        _ => None,
+    }
+}
+
+/// The field `etag` of a message, if it has one that is a text.
+fn etag(codec: &Codec, message: usize) -> Option<(usize, usize)> {
+    let table = &codec.tables.messages[message];
+    let position = *table.names.get("etag")?;
+    let field = &table.fields[position];
+    let is_text = field.ty == Type::String && matches!(field.form, Form::Implicit | Form::Explicit);
+    is_text.then_some((message, position))
 }
 
 fn path_variable(codec: &Codec, input: usize, path: &str) -> Result<Chain, String> {

@@ -18,6 +18,9 @@ use crate::json::Codec;
 
 const TYPE_URL: &str = "type.googleapis.com/google.rpc.";
 
+/// The reason of a resource that has changed since its etag was read.
+pub const ETAG_MISMATCH: &str = "ETAG_MISMATCH";
+
 /// Renders errors. Knows the details of `google.rpc` and of the contract.
 pub struct Errors {
     contract: std::sync::Arc<Contract>,
@@ -36,6 +39,8 @@ pub struct Telling {
     pub path: String,
     /// The domain of an upstream's error that names none.
     pub domain: String,
+    /// Whether the caller sent `If-Match`.
+    pub conditional: bool,
 }
 
 impl Telling {
@@ -115,7 +120,11 @@ impl Errors {
             details.push(info);
         }
         let http = self.contract.reason_named(&reason).filter(|known| known.code == code);
-        let http = http.and_then(|known| StatusCode::from_u16(known.http_status).ok());
+        let http = match http {
+            // Asked for by a header, it is an answer of HTTP (RFC 9110, section 13.1.1).
+            Some(_) if telling.conditional && reason == ETAG_MISMATCH => Some(StatusCode::PRECONDITION_FAILED),
+            known => known.and_then(|known| StatusCode::from_u16(known.http_status).ok()),
+        };
         Parts {
             code,
             http: http.unwrap_or_else(|| http_status(code)),

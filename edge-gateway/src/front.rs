@@ -179,6 +179,7 @@ impl Intake {
             trace: trace.id(),
             path: request.uri().path().to_owned(),
             domain: String::new(),
+            conditional: headers.contains_key(header::IF_MATCH),
         };
         Intake { trace, client, request_id, telling, method: OnceLock::new(), span }
     }

@@ -8,6 +8,7 @@ mod binding;
 mod config;
 mod docs;
 mod errors;
+mod etag;
 mod fields;
 mod front;
 mod grpc;

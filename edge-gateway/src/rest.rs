@@ -12,7 +12,8 @@ use tonic::{Status, metadata::MetadataMap};
 use crate::{
     admit::Admitted,
     binding::Binding,
-    fields,
+    errors::ETAG_MISMATCH,
+    etag, fields,
     front::{Inner, Intake},
     router::Found,
     sse, transcode,
@@ -85,7 +86,7 @@ impl Inner {
         let mut response = if binding.method.server_streaming {
             self.stream(binding, call, metadata, message, &head.headers, intake).await?
         } else {
-            self.unary(binding, call, metadata, message, head.method == Verb::HEAD).await?
+            self.unary(binding, call, metadata, message, &head).await?
         };
         if let Some(allowance) = allowance {
             allowance.put(response.headers_mut());
@@ -99,14 +100,15 @@ impl Inner {
         call: Call,
         metadata: MetadataMap,
         message: Vec<u8>,
-        head_only: bool,
+        head: &http::request::Parts,
     ) -> Result<Response<Body>, Status> {
         let method = &binding.method;
         let reply = call::run(call.clone(), self.upstream.unary(&method.path, metadata, message.into())).await;
         let reply = reply.map_err(|status| self.told(binding, status))?;
         let (content_type, content) = self.content(binding, reply.get_ref())?;
+        let tag = transcode::etag(binding, reply.get_ref()).and_then(|etag| etag::of(etag, &content));
         let length = content.len();
-        let body = if head_only { Bytes::new() } else { content };
+        let body = if head.method == Verb::HEAD { Bytes::new() } else { content };
         let mut response = Response::new(Body::new(http_body_util::Full::new(body)));
         *response.status_mut() = StatusCode::from_u16(method.policy.success_status).unwrap_or(StatusCode::OK);
         let headers = response.headers_mut();
@@ -116,8 +118,9 @@ impl Inner {
         }
         headers.insert(header::CONTENT_LENGTH, HeaderValue::from(length));
         headers.insert(header::CACHE_CONTROL, cache_control(binding, call.caller.is_some()));
+        tag.into_iter().for_each(|tag| drop(headers.insert(header::ETAG, tag)));
         copy(reply.metadata().as_ref(), headers, &REPLY_HEADERS);
-        Ok(response)
+        if binding.reads() { conditional(head, response) } else { Ok(response) }
     }
 
     /// What a service refuses, in the names that the caller knows.
@@ -214,6 +217,24 @@ fn copy(from: &HeaderMap, to: &mut HeaderMap, names: &[&'static str]) {
             to.insert(*name, value.clone());
         }
     }
+}
+
+/// The reply to a read, unless the request wants another version of it, or has it already.
+fn conditional(head: &http::request::Parts, mut response: Response<Body>) -> Result<Response<Body>, Status> {
+    let Some(tag) = response.headers().get(header::ETAG) else { return Ok(response) };
+    if !etag::is_admitted(&head.headers, tag) {
+        let message = "It has changed since the etag in `If-Match` was read. Read it again.";
+        return Err(Error::named(ETAG_MISMATCH, message).with("etag", tag.to_str().unwrap_or_default()).into());
+    }
+    let gets = matches!(head.method, Verb::GET | Verb::HEAD);
+    if gets && etag::is_known(&head.headers, tag) {
+        *response.status_mut() = StatusCode::NOT_MODIFIED;
+        *response.body_mut() = Body::empty();
+        for name in [header::CONTENT_TYPE, header::CONTENT_LENGTH] {
+            response.headers_mut().remove(name);
+        }
+    }
+    Ok(response)
 }
 
 /// A reply for a caller is the caller's alone to keep.

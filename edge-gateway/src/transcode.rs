@@ -1,11 +1,12 @@
 //! A REST request into the wire bytes of an RPC's request, and its reply back into JSON.
 
-use http::HeaderMap;
+use http::{HeaderMap, header};
 use kit::Error;
 use uuid::Uuid;
 
 use crate::{
     binding::{Binding, Body},
+    etag,
     json::{Codec, Problem, ProblemKind, Reader, Type, put_bytes, put_tag},
     query,
 };
@@ -50,6 +51,7 @@ pub fn request(codec: &Codec, binding: &Binding, parts: &Parts<'_>) -> Result<Ve
     }
     put_mask(codec, binding, parts.body, &mut out);
     put_request_id(codec, binding, parts, &mut out)?;
+    put_etag(codec, binding, parts.headers, &mut out)?;
     put_last_event(codec, binding, parts.headers, &mut out)?;
     Ok(out)
 }
@@ -82,6 +84,15 @@ pub fn raw_reply<'b>(binding: &Binding, bytes: &'b [u8]) -> Result<(&'b str, &'b
     let kind = std::str::from_utf8(kind)
         .map_err(|error| Error::internal(format!("the content type of {}: {error}", binding.method.path)))?;
     Ok((kind, last_text(body, DATA).unwrap_or_default()))
+}
+
+/// The etag of the resource that a reply shows.
+pub fn etag<'b>(binding: &Binding, bytes: &'b [u8]) -> Option<&'b str> {
+    let shown = match binding.response_body {
+        Some(number) => last_text(bytes, number)?,
+        None => bytes,
+    };
+    std::str::from_utf8(last_text(shown, binding.etag?)?).ok()
 }
 
 fn read_body(codec: &Codec, binding: &Binding, body: &[u8]) -> Result<Vec<u8>, Vec<Problem>> {
@@ -180,6 +191,54 @@ fn request_id(key: &str, principal: &str) -> String {
             Uuid::new_v5(&namespace, key.as_bytes()).to_string()
         }
     }
+}
+
+/// `If-Match` fills the etag of the request. A read has none: there it is compared with the reply.
+fn put_etag(codec: &Codec, binding: &Binding, headers: &HeaderMap, out: &mut Vec<u8>) -> Result<(), Error> {
+    if !headers.contains_key(header::IF_MATCH) {
+        return Ok(());
+    }
+    let Some(guard) = &binding.guard else {
+        return match binding.reads() {
+            true => Ok(()),
+            false => Err(etag::refusal("`If-Match` guards nothing here: this call takes no etag. Leave it out.")),
+        };
+    };
+    let Some(wanted) = etag::required(headers)? else { return Ok(()) };
+    let fields = guard.iter().map(|(message, position)| &codec.tables.messages[*message].fields[*position]);
+    let numbers: Vec<u32> = fields.map(|field| field.number).collect();
+    match text_at(out, &numbers) {
+        Some(given) if !given.is_empty() && given != wanted.as_bytes() => {
+            return Err(etag::refusal("`If-Match` and `etag` say different things. Send one of them."));
+        }
+        _ => {}
+    }
+    // Parts of one message may come apart: the wire format merges them.
+    let whole = numbers.iter().rev().fold(wanted.into_bytes(), |inner, number| {
+        let mut outer = Vec::new();
+        put_bytes(&mut outer, *number, &inner);
+        outer
+    });
+    out.extend_from_slice(&whole);
+    Ok(())
+}
+
+/// The last text under a path of field numbers.
+fn text_at(bytes: &[u8], numbers: &[u32]) -> Option<Vec<u8>> {
+    let (number, rest) = numbers.split_first()?;
+    if rest.is_empty() {
+        return last_text(bytes, *number).map(<[u8]>::to_vec);
+    }
+    let mut reader = Reader::new(bytes);
+    let mut merged = Vec::new();
+    while let Ok(Some((found, wire_type))) = reader.tag() {
+        let mut value = reader;
+        reader.skip(found, wire_type).ok()?;
+        if found == *number {
+            merged.extend_from_slice(value.bytes().ok()?);
+        }
+    }
+    text_at(&merged, rest)
 }
 
 /// A stream that was cut off goes on after `Last-Event-ID`, where the RPC has `after_sequence`.

@@ -20,7 +20,7 @@ pub fn document(contract: &Contract, routes: &[Route<'_>], pages: &Pages) -> Val
     let (mut ids, mut known) = (BTreeMap::new(), BTreeMap::new());
     for (verb, template, binding) in routes {
         let operation =
-            operation::Writer { schemas: &mut schemas, ids: &mut ids, paths: &mut known, template, binding };
+            operation::Writer { verb, schemas: &mut schemas, ids: &mut ids, paths: &mut known, template, binding };
         let (path, operation) = operation.write();
         paths.entry(path).or_default().insert(verb.as_str().to_lowercase(), operation);
     }

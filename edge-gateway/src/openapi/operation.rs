@@ -16,6 +16,7 @@ use crate::{
 const QUERY_DEPTH: usize = 3;
 
 pub struct Writer<'w> {
+    pub verb: &'w http::Method,
     pub schemas: &'w mut Schemas,
     /// How often each operation id was given.
     pub ids: &'w mut BTreeMap<String, usize>,
@@ -34,6 +35,7 @@ impl Writer<'_> {
             self.query(&method.input, "", &mut Vec::new(), &mut parameters);
         }
         parameters.extend(idempotency_key(&method));
+        parameters.extend(self.conditions());
         let about = comment(method.descriptor.parent_file(), method.descriptor.path());
         let mut operation = json!({
             "operationId": self.id(),
@@ -49,6 +51,18 @@ impl Writer<'_> {
             operation["requestBody"] = body;
         }
         (path, operation)
+    }
+
+    /// The headers that guard an update, or spare a read.
+    fn conditions(&self) -> Vec<Value> {
+        let reads = self.answers_conditions();
+        let guard = "Refuses with 412 if the resource has another etag by now: the `ETag` of a reply, or `etag` in it.";
+        let known = "Answers 304 without a body if the reply would have this `ETag`.";
+        let headers = [("If-Match", guard, reads || self.binding.guard.is_some()), ("If-None-Match", known, reads)];
+        let header = |(name, about, _): (&str, &str, bool)| {
+            parameter(name, "header", false, json!({"type": "string", "description": about}))
+        };
+        headers.into_iter().filter(|(.., is_there)| *is_there).map(header).collect()
     }
 
     /// `OrderService_GetOrder`; a further route of the same RPC gets a number.
@@ -132,6 +146,11 @@ impl Writer<'_> {
         above.pop();
     }
 
+    /// Whether it is a read of a resource that has an etag.
+    fn answers_conditions(&self) -> bool {
+        self.binding.etag.is_some() && self.verb == http::Method::GET && !self.binding.method.server_streaming
+    }
+
     fn is_body(&self, field: &FieldDescriptor) -> bool {
         self.body_field().is_some_and(|body| body == *field)
     }
@@ -182,16 +201,29 @@ impl Writer<'_> {
         let status = if method.policy.success_status == 0 { 200 } else { method.policy.success_status };
         let mut responses = json!({"default": error});
         responses[status.to_string()] = json!({"description": about, "content": content});
+        if self.binding.etag.is_some() && !method.server_streaming {
+            responses[status.to_string()]["headers"] = json!({"ETag": etag_header()});
+        }
+        if self.answers_conditions() {
+            let about = "The caller has it already, by `If-None-Match`.";
+            responses["304"] = json!({"description": about, "headers": {"ETag": etag_header()}});
+        }
         let refusals = match method.policy.access {
             Access::Public => ["400", "429"].as_slice(),
             Access::Owner => &["400", "401", "429"],
             Access::Roles | Access::Services => &["400", "401", "403", "429"],
         };
-        for status in refusals {
-            responses[*status] = error.clone();
+        let guarded = self.binding.guard.is_some() || self.answers_conditions();
+        for status in refusals.iter().copied().chain(guarded.then_some("412")) {
+            responses[status] = error.clone();
         }
         responses
     }
+}
+
+fn etag_header() -> Value {
+    let about = "Names what is shown: the etag of the resource, and a digest of the body.";
+    json!({"description": about, "schema": {"type": "string"}})
 }
 
 fn parameter(name: &str, place: &str, required: bool, mut schema: Value) -> Value {

@@ -40,7 +40,7 @@ async fn every_reference_is_resolved_and_every_operation_id_is_its_own() {
         }
         _ => {}
     });
-    assert_eq!(ids.len(), 12);
+    assert_eq!(ids.len(), 13);
     assert!(references > 20);
 }
 
@@ -90,6 +90,23 @@ async fn an_operation_tells_its_parameters_body_and_policy() {
     assert_eq!(note["maxLength"], 10);
     let reasons = &document["components"]["schemas"]["Reason"]["examples"];
     assert!(reasons.as_array().unwrap().contains(&"TOKEN_EXPIRED".into()));
+}
+
+#[tokio::test]
+async fn an_operation_tells_which_conditions_it_knows() {
+    let document = document().await;
+    let known = |path: &str, verb: &str| {
+        let operation = &document["paths"][path][verb];
+        let parameters = operation["parameters"].as_array().unwrap();
+        let headers = parameters.iter().filter(|parameter| parameter["in"] == "header");
+        let names: Vec<&str> = headers.filter_map(|parameter| parameter["name"].as_str()).collect();
+        let statuses = ["304", "412"].into_iter().filter(|status| operation["responses"][status].is_object());
+        (names, statuses.collect::<Vec<_>>(), operation["responses"]["200"]["headers"]["ETag"].is_object())
+    };
+    assert_eq!(known("/v1/things/{id}", "get"), (vec!["If-Match", "If-None-Match"], vec!["304", "412"], true));
+    assert_eq!(known("/v1/things/{id}", "patch"), (vec!["If-Match"], vec!["412"], false));
+    assert_eq!(known("/v1/things/{id}", "delete"), (vec!["If-Match"], vec!["412"], false));
+    assert_eq!(known("/v1/things", "get"), (vec![], vec![], false));
 }
 
 /// Why an edge does not start in front of a service with these routes.

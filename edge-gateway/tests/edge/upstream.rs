@@ -2,7 +2,10 @@
 
 use std::{
     convert::Infallible,
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicI64, Ordering},
+    },
     time::Duration,
 };
 
@@ -67,6 +70,7 @@ impl Upstream {
             ("GetThing", "gone") => Err(Status::unavailable("connection refused")),
             ("GetThing", id) if refusal(id).is_some() => Ok(refusal(id).unwrap().into_http()),
             ("GetThing", id) => Ok(unary(method_reply(&method, "thing", thing(id)))),
+            ("UpdateThing" | "DropThing", _) if stale(&message) => Ok(refusal("stale").unwrap().into_http()),
             ("ListThings", _) => Ok(unary(method_reply(&method, "asked", Value::Message(message)))),
             ("UpdateThing", _) => Ok(unary(message)),
             ("CreateThing", _) => Ok(unary(thing("made").as_message().unwrap().clone())),
@@ -135,6 +139,7 @@ fn refusal(id: &str) -> Option<Status> {
             let error = Error::named("OVERLOADED", "Come back later.").retry_after(Duration::from_millis(1500));
             Some(unknown(error.into()))
         }
+        "stale" => Some(Error::named("ETAG_MISMATCH", "It has changed.").with("etag", "\"v3\"").into()),
         "violated" => {
             let error = Error::named("INVALID_FIELD", "Correct the request: shelf.room_name is wrong.");
             Some(error.with("field", "shelf.room_name").violation("shelf.room_name", "is wrong").into())
@@ -160,10 +165,26 @@ fn picture(id: &str) -> DynamicMessage {
     body
 }
 
+/// Whether a request is for another version of a thing than the third.
+fn stale(request: &DynamicMessage) -> bool {
+    let thing = request.get_field_by_name("thing");
+    let guarded = thing.as_ref().and_then(|thing| thing.as_message()).unwrap_or(request);
+    let etag = guarded.get_field_by_name("etag").and_then(|etag| Some(etag.as_str()?.to_owned())).unwrap_or_default();
+    !etag.is_empty() && etag != "\"v3\""
+}
+
+/// A thing; with an etag for `versioned`, and with a price of its own each time for `moving`.
 fn thing(id: &str) -> Value {
     let descriptor = support::contract().pool().get_message_by_name("test.v1.Thing").unwrap();
     let mut thing = DynamicMessage::new(descriptor);
     thing.set_field_by_name("id", Value::String(id.to_owned()));
+    if matches!(id, "versioned" | "moving") {
+        thing.set_field_by_name("etag", Value::String("\"v3\"".to_owned()));
+    }
+    if id == "moving" {
+        static PRICE: AtomicI64 = AtomicI64::new(1);
+        thing.set_field_by_name("count", Value::I64(PRICE.fetch_add(1, Ordering::Relaxed)));
+    }
     Value::Message(thing)
 }
 
