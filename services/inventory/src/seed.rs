@@ -14,6 +14,8 @@ use contracts::inventory::v1::stock_movement::Kind;
 const LOCATIONS: [&str; 2] = ["Rotterdam", "Memphis"];
 /// How many items one unit adds.
 const ITEMS: usize = 200;
+/// How often it is tried to seed, while replicas are in the way.
+const ATTEMPTS: usize = 5;
 
 /// How many pieces of a variant the demo begins with.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -33,6 +35,17 @@ impl Service {
     /// # Errors
     /// See [`storage::Db::write`].
     pub async fn seed(&self, variants: &[SeedStock]) -> Result<(), Error> {
+        for _ in 1..ATTEMPTS {
+            match self.add_missing(variants).await {
+                // A replica that starts at the same time adds the same: whoever is slower looks again.
+                Err(error) if error.retryable() => {}
+                seeded => return seeded,
+            }
+        }
+        self.add_missing(variants).await
+    }
+
+    async fn add_missing(&self, variants: &[SeedStock]) -> Result<(), Error> {
         let locations = self.0.db.write(async |unit: &mut Unit| seed_locations(unit).await).await?;
         for variants in variants.chunks(ITEMS / LOCATIONS.len()) {
             self.0.db.write(async |unit: &mut Unit| seed_stock(unit, &locations, variants).await).await?;

@@ -4,6 +4,7 @@ use rand::{Rng, SeedableRng, rngs::StdRng};
 use tokio::task::JoinSet;
 
 use super::*;
+use crate::SeedStock;
 
 /// How many rounds, from the environment.
 fn rounds() -> usize {
@@ -221,5 +222,20 @@ async fn persist(bench: &Bench, variant: &str, quantity: i64) -> Result<(), Erro
             Err(error) if !error.definitive() => assert_eq!(error.reason(), "SERIALIZATION_FAILURE"),
             outcome => return outcome.map(drop),
         }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn replicas_that_start_together_add_the_first_stock_once() {
+    for bench in Bench::each().await {
+        let seed = |_| SeedStock { variant_id: new_id("var"), quantity: 5, low_threshold: 1 };
+        let seeds: Vec<SeedStock> = (0..150).map(seed).collect();
+        let (one, other) = tokio::join!(bench.service.seed(&seeds), bench.replica.seed(&seeds));
+        one.unwrap();
+        other.unwrap();
+        for seed in &seeds {
+            assert_eq!(bench.counts(&seed.variant_id).await, [5, 0, 5]);
+        }
+        assert!(bench.verify().await.holds);
     }
 }
