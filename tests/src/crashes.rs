@@ -1,97 +1,28 @@
 //! SIGKILL at named points, then a restart on the same data: nothing is lost, nothing happens twice.
 
-use std::{collections::BTreeMap, path::Path, time::Duration};
+use std::time::Duration;
 
 use anyhow::Result;
-use kit::Clock;
 use serde_json::{Value, json};
-use storage::Log;
 
 use crate::{
-    client::{Client, Protocol},
+    client::Protocol,
+    facts::every_fact_is_told_once,
+    mortal::Mortal,
     people::Person,
-    platform::{Platform, amount, eventually, key},
+    platform::{Platform, Shape, amount, eventually, key},
+    points::{self, Way},
     repeats::settled,
 };
 
-/// How long a process may take to reach a point that it was told to die at.
-const DEATH_LIMIT: Duration = Duration::from_secs(30);
-
-/// A platform on a folder that is kept, and the file that arms its failpoints.
-pub struct Mortal {
-    folder: tempfile::TempDir,
-    settings: Vec<(&'static str, &'static str)>,
-    platform: Platform,
-}
-
-impl Mortal {
-    fn start() -> Result<Self> {
-        Self::start_with(&[])
-    }
-
-    /// Starts it with more settings, which it keeps over its deaths.
-    pub fn start_with(settings: &[(&'static str, &'static str)]) -> Result<Self> {
-        let folder = tempfile::tempdir()?;
-        let platform = Self::up(folder.path(), settings)?;
-        Ok(Self { folder, settings: settings.to_vec(), platform })
-    }
-
-    fn up(folder: &Path, settings: &[(&str, &str)]) -> Result<Platform> {
-        let armed = format!("@{}", folder.join("armed").display());
-        let settings = [&[("AGORA_FAILPOINT", armed.as_str())], settings].concat();
-        Platform::one_process(&folder.join("data"), &[], &settings)
-    }
-
-    pub fn client(&self) -> Result<Client> {
-        self.platform.client(Protocol::Grpc)
-    }
-
-    /// Does `work` while the process is told to die at `point`, waits for its death, and starts it again.
-    pub async fn die_at<T>(&mut self, point: &str, work: impl Future<Output = T> + Send + 'static) -> Result<()>
-    where
-        T: Send + 'static,
-    {
-        let armed = self.folder.path().join("armed");
-        std::fs::write(&armed, format!("{point}=kill"))?;
-        // Nobody answers for a process that dies: the work is left behind.
-        let work = tokio::spawn(work);
-        let status = tokio::task::block_in_place(|| self.platform.processes()[0].wait(DEATH_LIMIT))?;
-        work.abort();
-        std::fs::remove_file(&armed)?;
-        assert_eq!(std::os::unix::process::ExitStatusExt::signal(&status), Some(9), "{point}: {status}");
-        self.platform = Self::up(self.folder.path(), &self.settings)?;
-        Ok(())
-    }
-
-    async fn order_sequences(&self) -> Result<BTreeMap<String, Vec<i64>>> {
-        let url = format!("sql:sqlite:{}", self.platform.data.join("events.db").display());
-        let log = Log::open(&url, Clock::system()).await?;
-        let mut sequences = BTreeMap::<String, Vec<i64>>::new();
-        let mut from = 0;
-        loop {
-            let events = log.read("order-events", from, 500).await?;
-            let Some(last) = events.last() else { return Ok(sequences) };
-            from = last.offset + 1;
-            for event in events {
-                sequences.entry(event.aggregate).or_default().push(event.sequence);
-            }
-        }
-    }
-}
+/// How long a process may take to finish what is under way.
+const DRAIN_LIMIT: Duration = Duration::from_secs(30);
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_trade_survives_a_kill_at_every_point_of_its_way() -> Result<()> {
-    let mut mortal = Mortal::start()?;
+    let mut mortal = Mortal::start(Shape::Meshed, &[]).await?;
     let person = Person::with_money(&mortal.client()?, "10000").await?;
-    let points = [
-        "order/before-commit",
-        "order/after-commit",
-        "ledger/before-commit",
-        "ledger/after-commit",
-        "order-after-ledger",
-        "order/relay-after-append",
-    ];
-    for (done, point) in points.iter().enumerate() {
+    for (done, point) in points::on(Way::Traded).into_iter().enumerate() {
         let trade = json!({"side": "SIDE_BUY", "quantity": amount("0.001", "BTC")});
         let request = json!({"requestId": key(), "marketTrade": trade});
         let caller = person.on(&mortal.client()?);
@@ -114,40 +45,23 @@ async fn a_trade_survives_a_kill_at_every_point_of_its_way() -> Result<()> {
         assert_eq!(caller.available("BTC").await?, expected, "{point}: one trade per request");
     }
     settled(&mortal.client()?).await?;
-    facts_are_whole(&mortal, points.len()).await
+    every_fact_is_told_once(&mortal.platform).await
 }
 
 async fn order(caller: Person, request: Value) -> Result<Value, crate::client::Refused> {
     caller.call("order.v1.OrderService/CreateOrder", request).await
 }
 
-/// Every fact of every order is in the log once, numbered without a gap.
-async fn facts_are_whole(mortal: &Mortal, orders: usize) -> Result<()> {
-    let sequences = eventually("every fact is in the log", async || {
-        let sequences = mortal.order_sequences().await.ok()?;
-        let whole = |numbers: &Vec<i64>| numbers.len() >= 3;
-        (sequences.len() == orders && sequences.values().all(whole)).then_some(sequences)
-    })
-    .await;
-    for (order, numbers) in sequences {
-        let expected: Vec<i64> = (1..=i64::try_from(numbers.len())?).collect();
-        assert_eq!(numbers, expected, "{order}");
-    }
-    Ok(())
-}
-
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_fact_reaches_its_follower_though_the_follower_is_killed_over_it() -> Result<()> {
-    let mut mortal = Mortal::start()?;
+    let mut mortal = Mortal::start(Shape::Meshed, &[]).await?;
     let person = Person::register(&mortal.client()?).await?;
     let request = json!({"currentPassword": person.password, "newPassword": "another long password"});
     let (caller, first) = (person.on(&mortal.client()?), request.clone());
-    mortal
-        .die_at(
-            "auth/consumer-before-commit",
-            async move { caller.call("user.v1.UserService/ChangePassword", first).await },
-        )
-        .await?;
+    for point in points::on(Way::Password) {
+        let (caller, request) = (caller.clone(), first.clone());
+        mortal.die_at(point, async move { caller.call("user.v1.UserService/ChangePassword", request).await }).await?;
+    }
     let caller = person.on(&mortal.client()?);
     eventually("the old session has ended", async || {
         // The follower may have died over the fact of the registration, before the password was changed: then this is
@@ -174,9 +88,8 @@ async fn a_platform_that_is_asked_to_end_finishes_what_is_under_way() -> Result<
         .collect();
     let first = futures::future::select_all(trades).await;
     let mut answered = vec![first.0??["order"]["id"].clone()];
-    let process = platform.process_id().to_string();
-    assert!(std::process::Command::new("kill").args(["-TERM", &process]).status()?.success());
-    let status = tokio::task::block_in_place(|| platform.processes()[0].wait(DEATH_LIMIT))?;
+    platform.processes()[0].signal("TERM")?;
+    let status = tokio::task::block_in_place(|| platform.processes()[0].wait(DRAIN_LIMIT))?;
     assert!(status.success(), "{status}");
     for trade in first.2 {
         // What was accepted is answered; what came too late finds no one, and is not there afterwards.

@@ -5,7 +5,7 @@ use std::{
     io::{BufRead, BufReader},
     net::TcpListener,
     path::{Path, PathBuf},
-    process::{Child, Command, Stdio},
+    process::{Child, Command, ExitStatus, Stdio},
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -46,6 +46,9 @@ pub struct Platform {
 /// A child process that ends with its owner.
 pub struct Process {
     pub name: String,
+    /// Where it says whether it is ready, if anywhere.
+    pub page: Option<String>,
+    command: Command,
     child: Child,
 }
 
@@ -62,11 +65,29 @@ impl Process {
         self.child.id()
     }
 
+    /// How it has ended, if it has.
+    pub fn ended(&mut self) -> Result<Option<ExitStatus>> {
+        Ok(self.child.try_wait()?)
+    }
+
+    /// Starts it again, after its end, as it was started before.
+    pub fn start_again(&mut self) -> Result<()> {
+        self.child = self.command.spawn().with_context(|| format!("{} cannot be started again", self.name))?;
+        Ok(())
+    }
+
+    /// Sends it a signal: `TERM`, `STOP`, `CONT`.
+    pub fn signal(&self, name: &str) -> Result<()> {
+        let told = Command::new("kill").args([format!("-{name}"), self.id().to_string()]).status()?;
+        ensure!(told.success(), "{} cannot be sent {name}", self.name);
+        Ok(())
+    }
+
     /// Waits until the process has ended by itself.
-    pub fn wait(&mut self, limit: Duration) -> Result<std::process::ExitStatus> {
+    pub fn wait(&mut self, limit: Duration) -> Result<ExitStatus> {
         let deadline = Instant::now() + limit;
         loop {
-            if let Some(status) = self.child.try_wait()? {
+            if let Some(status) = self.ended()? {
                 return Ok(status);
             }
             ensure!(Instant::now() < deadline, "{} did not end within {limit:?}", self.name);
@@ -111,7 +132,7 @@ impl Platform {
         let mut platform = match shape {
             Shape::Meshed => Self::one_process(&data, &[], settings)?,
             Shape::Direct => Self::one_process(&data, &["--direct"], settings)?,
-            Shape::Roles => crate::roles::start(&data, settings).await?,
+            Shape::Roles => crate::roles::start(&data, settings, &[]).await?,
         };
         platform._folder = Some(folder);
         Ok(platform)
@@ -121,7 +142,7 @@ impl Platform {
     pub fn one_process(data: &Path, arguments: &[&str], settings: &[(&str, &str)]) -> Result<Self> {
         let mut command = Command::new(binary());
         command.args(["up", "--port", "0", "--output", "json", "--data-dir"]).arg(data).args(arguments);
-        let mut child = spawn("up", &mut command, settings)?;
+        let mut child = spawn("up", command, settings)?;
         let told = first_line(&mut child)?;
         let told: Value = serde_json::from_str(&told).with_context(|| format!("not JSON: {told}"))?;
         let sidecars = told["sidecars"].as_object().into_iter().flatten();
@@ -153,6 +174,12 @@ impl Platform {
         self.settings.get(name).map(String::as_str)
     }
 
+    /// The database of a service, or of the log of facts: `events`.
+    pub fn database(&self, name: &str) -> String {
+        let usual = format!("sqlite:{}/{{name}}.db", self.data.display());
+        self.setting("AGORA_DATABASE").unwrap_or(&usual).replace("{name}", name)
+    }
+
     /// The id of its first process.
     pub fn process_id(&self) -> u32 {
         self.processes[0].id()
@@ -177,10 +204,10 @@ pub fn contract() -> Result<Arc<Contract>> {
 }
 
 /// Starts a process of the binary with the usual settings and these.
-pub fn spawn(name: &str, command: &mut Command, settings: &[(&str, &str)]) -> Result<Process> {
+pub fn spawn(name: &str, mut command: Command, settings: &[(&str, &str)]) -> Result<Process> {
     command.envs(common()).envs(settings.iter().copied()).stdin(Stdio::null()).stdout(Stdio::piped());
     let child = command.spawn().with_context(|| format!("{name} cannot be started"))?;
-    Ok(Process { name: name.to_owned(), child })
+    Ok(Process { name: name.to_owned(), page: None, command, child })
 }
 
 fn first_line(process: &mut Process) -> Result<String> {
@@ -205,13 +232,33 @@ pub fn free_port() -> Result<u16> {
 }
 
 /// Polls until `condition` holds.
-pub async fn eventually<T>(what: &str, mut condition: impl AsyncFnMut() -> Option<T>) -> T {
-    let deadline = Instant::now() + Duration::from_secs(30);
+pub async fn eventually<T>(what: &str, condition: impl AsyncFnMut() -> Option<T>) -> T {
+    within(Duration::from_secs(30), what, condition).await
+}
+
+/// Polls until `condition` holds, no longer than `limit`.
+pub async fn within<T>(limit: Duration, what: &str, mut condition: impl AsyncFnMut() -> Option<T>) -> T {
+    let patience = Patience::of(limit);
     loop {
         if let Some(value) = condition().await {
             return value;
         }
-        assert!(Instant::now() < deadline, "never came true: {what}");
+        patience.pause(what).await;
+    }
+}
+
+/// Polling in a task of its own, which an `async` closure cannot move to.
+pub struct Patience(Instant);
+
+impl Patience {
+    /// From now on.
+    pub fn of(limit: Duration) -> Self {
+        Self(Instant::now() + limit)
+    }
+
+    /// Until the next look, if there may be one.
+    pub async fn pause(&self, what: &str) {
+        assert!(Instant::now() < self.0, "never came true: {what}");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
 }

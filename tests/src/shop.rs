@@ -75,6 +75,7 @@ pub mod cards {
     pub const APPROVED: &str = "4242424242424242";
     pub const DECLINED: &str = "4000000000000002";
     pub const NEEDS_ACTION: &str = "4000002500003155";
+    pub const LOST_REQUEST: &str = "4000000000001034";
 }
 
 impl Person {

@@ -9,7 +9,7 @@ fn root() -> PathBuf {
 }
 
 /// Every Rust file below a folder, tests left out, with its text up to its own tests.
-fn sources(folder: &str) -> Result<Vec<(PathBuf, String)>> {
+pub fn sources(folder: &str) -> Result<Vec<(PathBuf, String)>> {
     let (mut found, mut folders) = (Vec::new(), vec![root().join(folder)]);
     while let Some(folder) = folders.pop() {
         for entry in std::fs::read_dir(&folder).with_context(|| folder.display().to_string())? {

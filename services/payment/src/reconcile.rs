@@ -99,6 +99,7 @@ async fn payment(service: &Service, id: &str) -> Result<(), Error> {
     match payment.state {
         _ if payment.release == Release::Due => {
             service.provider(&payment)?.void(&payment).await?;
+            failpoint::hit("payment-after-release");
             settle::change(service, &payment, Command::Released).await?;
         }
         State::Processing => resume(service, &payment).await?,
