@@ -23,7 +23,7 @@ pub fn page(openapi: &Value) -> String {
         html += &format!("<h2>{}</h2><p>{}</p>", text(&tag["name"]), text(&tag["description"]));
         for (path, verb, operation) in operations(openapi) {
             if operation["tags"][0] == tag["name"] {
-                html += &show(openapi, path, verb, operation);
+                html += &show(path, verb, operation);
             }
         }
     }
@@ -47,7 +47,7 @@ fn operations(openapi: &Value) -> impl Iterator<Item = (&String, &String, &Value
     })
 }
 
-fn show(openapi: &Value, path: &str, verb: &str, operation: &Value) -> String {
+fn show(path: &str, verb: &str, operation: &Value) -> String {
     let mut html = format!(
         "<details id=\"{}\"><summary><b>{}</b><code>{}</code> <span class=\"who\">{}</span></summary><p>{}</p>",
         text(&operation["operationId"]),
@@ -65,9 +65,9 @@ fn show(openapi: &Value, path: &str, verb: &str, operation: &Value) -> String {
         }
         html += "</table>";
     }
-    let body = &operation["requestBody"]["content"]["application/json"]["schema"];
+    let body = &operation["requestBody"]["content"]["application/json"];
     if !body.is_null() {
-        html += &format!("<p>Body:</p><pre>{}</pre>", pretty(&sample(openapi, body, 0)));
+        html += &format!("<p>Body:</p>{}", examples(body));
     }
     for (status, response) in operation["responses"].as_object().into_iter().flatten() {
         let Some(content) = response["content"].as_object() else { continue };
@@ -75,39 +75,18 @@ fn show(openapi: &Value, path: &str, verb: &str, operation: &Value) -> String {
             html += &format!("<p>{status}: a document</p>");
             continue;
         }
-        let schema = content.get("application/json").or(content.get("application/x-ndjson"));
-        let schema = schema.map_or(&Value::Null, |content| &content["schema"]);
-        html += &format!("<p>{status}:</p><pre>{}</pre>", pretty(&sample(openapi, schema, 0)));
+        let shown = content.get("application/json").or(content.get("application/x-ndjson"));
+        html += &format!("<p>{status}:</p>{}", shown.map(examples).unwrap_or_default());
     }
     html + &format!("<p>gRPC: <code>{}</code></p></details>", text(&operation["x-rpc"]).trim_start_matches('/'))
 }
 
-/// An example of what a schema describes.
-fn sample(openapi: &Value, schema: &Value, depth: usize) -> Value {
-    if let Some(name) = schema["$ref"].as_str().and_then(|reference| reference.rsplit('/').next()) {
-        return if depth > 5 {
-            Value::Null
-        } else {
-            sample(openapi, &openapi["components"]["schemas"][name], depth + 1)
-        };
-    }
-    if let Some(example) = schema["examples"].get(0) {
-        return example.clone();
-    }
-    match (schema["type"].as_str(), schema["format"].as_str()) {
-        (Some("object"), _) => {
-            let properties = schema["properties"].as_object().into_iter().flatten();
-            properties.map(|(name, schema)| (name.clone(), sample(openapi, schema, depth + 1))).collect()
-        }
-        (Some("array"), _) => vec![sample(openapi, &schema["items"], depth + 1)].into(),
-        (Some("integer" | "number"), _) => 0.into(),
-        (Some("boolean"), _) => false.into(),
-        (Some("string"), Some("int64" | "uint64")) => "0".into(),
-        (Some("string"), Some("date-time")) => "2026-01-31T12:00:00Z".into(),
-        (Some("string"), Some("uuid")) => "0192f0c1-7f00-7000-8000-000000000001".into(),
-        (Some("string"), _) => schema["enum"].get(1).cloned().unwrap_or_else(|| "".into()),
-        _ => Value::Null,
-    }
+/// The example of a request or a reply, or one for each way to write it.
+fn examples(content: &Value) -> String {
+    let several = content["examples"].as_object().into_iter().flatten();
+    let several = several.map(|(name, example)| (format!(" {}", escape(name)), &example["value"]));
+    let one = content.get("example").map(|example| (String::new(), example));
+    one.into_iter().chain(several).map(|(name, value)| format!("{name}<pre>{}</pre>", pretty(value))).collect()
 }
 
 fn pretty(value: &Value) -> String {

@@ -1,5 +1,6 @@
 //! One OpenAPI 3.1 document for every route of a contract, read from the same descriptors that the routes run by.
 
+mod example;
 mod operation;
 mod schema;
 

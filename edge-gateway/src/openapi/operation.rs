@@ -6,7 +6,10 @@ use kit::contract::{Access, Idempotency, Method, RequestId, comment};
 use prost_reflect::{FieldDescriptor, Kind, MessageDescriptor};
 use serde_json::{Value, json};
 
-use super::schema::{Schemas, is_required, put_text};
+use super::{
+    example::{self, For},
+    schema::{Schemas, is_required, put_text},
+};
 use crate::{
     binding::{Binding, Body},
     template::{Segment, Template},
@@ -93,7 +96,9 @@ impl Writer<'_> {
             path += &format!("{{{name}}}");
             let field = variable.and_then(|variable| find(&self.binding.method.input, &variable.field));
             let schema = field.as_ref().map_or_else(|| json!({"type": "string"}), |field| self.schemas.field(field));
-            parameters.push(parameter(&name, "path", true, schema));
+            let mut parameter = parameter(&name, "path", true, schema);
+            put_example(&mut parameter, field.as_ref());
+            parameters.push(parameter);
         }
         if let Some(verb) = &self.template.verb {
             path += &format!(":{verb}");
@@ -135,6 +140,9 @@ impl Writer<'_> {
                     let name = names(&self.binding.method.input, &in_proto);
                     let schema = self.schemas.field(&field);
                     let mut parameter = parameter(&name, "query", above.len() == 1 && is_required(&field), schema);
+                    if parameter["required"] == true {
+                        put_example(&mut parameter, Some(&field));
+                    }
                     if field.is_map() {
                         parameter["style"] = "deepObject".into();
                         parameter["explode"] = true.into();
@@ -173,7 +181,22 @@ impl Writer<'_> {
                 if in_path.is_empty() { self.schemas.message(&input) } else { self.schemas.object(&input, &in_path) }
             }
         };
-        Some(json!({"required": true, "content": {"application/json": {"schema": schema}}}))
+        let mut content = json!({"schema": schema});
+        let examples = match self.body_field() {
+            Some(field) => vec![(String::new(), example::field(&field, For::Request))],
+            None => {
+                let variables = self.template.variables.iter().map(|variable| variable.field.as_str());
+                example::requests(&input, &variables.filter(|field| !field.contains('.')).collect::<Vec<_>>())
+            }
+        };
+        match examples.as_slice() {
+            [(name, only)] if name.is_empty() => content["example"] = only.clone(),
+            several => {
+                let named = several.iter().map(|(name, value)| (name.clone(), json!({"value": value})));
+                content["examples"] = Value::Object(named.collect());
+            }
+        }
+        Some(json!({"required": true, "content": {"application/json": content}}))
     }
 
     fn responses(&mut self) -> Value {
@@ -184,18 +207,22 @@ impl Writer<'_> {
             Some(field) => self.schemas.field(field),
             None => self.schemas.message(&method.output),
         };
+        let shows = match &shown {
+            Some(field) => example::field(field, For::Reply),
+            None => example::message(&method.output, For::Reply),
+        };
         let about = comment(method.output.parent_file(), method.output.path());
         let about = if about.is_empty() { "The reply.".to_owned() } else { about };
         let content = if method.server_streaming {
             json!({
                 "text/event-stream": {"schema": {"type": "string", "description": "One event for each message; its data:"}, "x-event-schema": schema},
-                "application/x-ndjson": {"schema": schema},
+                "application/x-ndjson": {"schema": schema, "example": shows},
             })
         } else if self.binding.raw {
             // The reply says which type it has.
             json!({"*/*": {"schema": schema}})
         } else {
-            json!({"application/json": {"schema": schema}})
+            json!({"application/json": {"schema": schema, "example": shows}})
         };
         let error = json!({"$ref": "#/components/responses/Error"});
         let status = if method.policy.success_status == 0 { 200 } else { method.policy.success_status };
@@ -218,6 +245,13 @@ impl Writer<'_> {
             responses[status] = error.clone();
         }
         responses
+    }
+}
+
+fn put_example(parameter: &mut Value, field: Option<&FieldDescriptor>) {
+    let example = field.map_or_else(|| "text".into(), |field| example::field(field, For::Request));
+    if !example.is_null() {
+        parameter["example"] = example;
     }
 }
 

@@ -6,6 +6,8 @@ use kit::contract::{comment, option};
 use prost_reflect::{DynamicMessage, EnumDescriptor, FieldDescriptor, Kind, MessageDescriptor, Value as Reflected};
 use serde_json::{Map, Value, json};
 
+use super::example::number;
+
 /// The schemas that operations refer to.
 #[derive(Default)]
 pub struct Schemas {
@@ -79,7 +81,7 @@ impl Schemas {
         if let Some(Reflected::String(prefix)) = option(&field.options(), "agora.policy.v1.id") {
             let target = if field.is_list() { &mut schema["items"] } else { &mut schema };
             target["pattern"] = format!("^{prefix}_[0-7][0-9a-hjkmnp-tv-z]{{25}}$").into();
-            target["examples"] = json!([format!("{prefix}_01h455vb4pex5vsknk084sn02q")]);
+            target["examples"] = json!([format!("{prefix}_{}", kit::id::EXAMPLE)]);
         }
         for (behavior, keyword) in [(3, "readOnly"), (4, "writeOnly")] {
             if behaviors(field).contains(&behavior) {
@@ -130,11 +132,24 @@ pub fn is_required(field: &FieldDescriptor) -> bool {
         .as_ref()
         .and_then(Reflected::as_message)
         .and_then(|rules| rules.get_field_by_name("required").and_then(|required| required.as_bool()));
-    behaviors(field).contains(&2) || by_rule == Some(true)
+    let rules = rules.as_ref().and_then(Reflected::as_message);
+    behaviors(field).contains(&2) || by_rule == Some(true) || rules.is_some_and(|rules| refuses_nothing(field, rules))
+}
+
+/// Whether the rules of a field refuse it where it is left out, since nothing is less than they demand.
+fn refuses_nothing(field: &FieldDescriptor, rules: &DynamicMessage) -> bool {
+    if field.supports_presence() || rules.has_field_by_name("ignore") {
+        return false;
+    }
+    let mut typed = rules.fields().filter_map(|(_, value)| value.as_message());
+    typed.any(|rules| {
+        let demands = |name: &str, least: i128| number(rules, name).is_some_and(|bound| bound >= least);
+        ["min_items", "min_pairs", "min_len", "len", "gte"].iter().any(|name| demands(name, 1)) || demands("gt", 0)
+    })
 }
 
 /// The numbers of `google.api.FieldBehavior`.
-fn behaviors(field: &FieldDescriptor) -> Vec<i32> {
+pub fn behaviors(field: &FieldDescriptor) -> Vec<i32> {
     match option(&field.options(), "google.api.field_behavior") {
         Some(Reflected::List(values)) => values.iter().filter_map(Reflected::as_enum_number).collect(),
         _ => Vec::new(),
@@ -151,7 +166,7 @@ fn inner_rules(repeated: &DynamicMessage) -> Option<DynamicMessage> {
 
 /// Adds what JSON schema can say of `buf.validate` rules.
 fn put_rules(schema: &mut Value, rules: &DynamicMessage) {
-    const KEYWORDS: [(&str, &str); 14] = [
+    const KEYWORDS: [(&str, &str); 15] = [
         ("min_len", "minLength"),
         ("max_len", "maxLength"),
         ("len", "minLength"),
@@ -166,6 +181,7 @@ fn put_rules(schema: &mut Value, rules: &DynamicMessage) {
         ("min_pairs", "minProperties"),
         ("max_pairs", "maxProperties"),
         ("in", "enum"),
+        ("example", "examples"),
     ];
     const FORMATS: [&str; 8] = ["uuid", "email", "uri", "hostname", "ipv4", "ipv6", "address", "ip"];
     for (_, value) in rules.fields().filter(|(field, _)| matches!(field.kind(), Kind::Message(_))) {

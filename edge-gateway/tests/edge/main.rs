@@ -1,6 +1,7 @@
 //! The edge, driven from outside, in front of a contract that it has never seen.
 
 mod etags;
+mod examples;
 mod fields;
 mod json;
 mod openapi;

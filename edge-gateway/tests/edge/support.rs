@@ -15,6 +15,7 @@ use hyper_util::rt::{TokioExecutor, TokioIo};
 use kit::{
     contract::{self, Contract},
     drain::Drain,
+    link::Link,
 };
 use prost_reflect::DynamicMessage;
 use protox::file::{ChainFileResolver, File, FileResolver, GoogleFileResolver, IncludeFileResolver};
@@ -103,7 +104,13 @@ pub struct Running {
 /// Starts an edge.
 pub async fn start(config: Config) -> Running {
     let upstream = Upstream::new();
-    let edge = Edge::new(contract(), upstream.link(), tokens::verifier(), config).unwrap();
+    let link = upstream.link();
+    start_for(contract(), upstream, link, config).await
+}
+
+/// Starts an edge for any contract.
+pub async fn start_for(contract: Arc<Contract>, upstream: Upstream, link: Link, config: Config) -> Running {
+    let edge = Edge::new(contract, link, tokens::verifier(), config).unwrap();
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let (drain, draining) = Drain::new();

@@ -50,6 +50,14 @@ impl Upstream {
         }))
     }
 
+    /// A service of any contract, which answers that there is nothing.
+    pub fn of_nothing() -> Link {
+        Link::new(tower::service_fn(|_: Request<Body>| async {
+            let frames = [Ok::<_, Infallible>(Frame::data(frame(&[]))), Ok(Frame::trailers(status("0")))];
+            Ok::<_, Status>(response(Body::new(StreamBody::new(futures::stream::iter(frames)))))
+        }))
+    }
+
     /// The last request.
     pub fn last(&self) -> Seen {
         self.seen.lock().unwrap().pop().expect("nothing was sent")
