@@ -200,6 +200,7 @@ mod tests {
         }
     }
 
+    /// T-PAUSE.
     #[tokio::test]
     async fn an_appender_that_slept_through_its_lease_appends_nothing_when_it_wakes() {
         for database in each_database().await {

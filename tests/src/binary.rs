@@ -91,6 +91,7 @@ fn every_broken_setting_is_told_at_once() -> Result<()> {
     Ok(())
 }
 
+/// T-UPGRADE, the way back.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_data_folder_of_a_newer_version_is_refused_in_a_sentence() -> Result<()> {
     const NEWER: &[Migration] = &[

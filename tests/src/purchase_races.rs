@@ -33,6 +33,8 @@ async fn everyone_at_once(platform: &Platform) -> Result<()> {
     two_refunds_cannot_give_back_more_than_was_taken(&client, &admin).await?;
     a_cancel_that_races_a_shipment_wins_or_loses_whole(&client, &admin).await?;
     carts_with_reversed_lines_do_not_wait_for_each_other(&client, &admin).await?;
+    what_is_paid_and_quickly_cancelled_costs_nothing(&client, &admin).await?;
+    no_order_says_that_it_is_undone_before_its_money_is_back(&client, &admin).await?;
     invariants_hold(&client).await
 }
 
@@ -41,6 +43,7 @@ fn rounds() -> u32 {
     std::env::var("AGORA_ROUNDS").ok().and_then(|rounds| rounds.parse().ok()).unwrap_or(3)
 }
 
+/// T-OVERSELL.
 async fn the_last_piece_is_sold_once(client: &Client, admin: &Person) -> Result<()> {
     let people = join_all((0..8).map(|_| Person::with_money(client, "100000"))).await;
     let people = people.into_iter().collect::<Result<Vec<_>>>()?;
@@ -93,6 +96,7 @@ async fn ended(person: &Person, id: &Value) -> Value {
     .await
 }
 
+/// T-IDEM.
 async fn fifty_identical_orders_are_one(client: &Client, admin: &Person) -> Result<()> {
     let good = Good::stocked(admin, "10", 100).await?;
     let person = Person::with_money(client, "5000").await?;
@@ -105,6 +109,7 @@ async fn fifty_identical_orders_are_one(client: &Client, admin: &Person) -> Resu
     Ok(())
 }
 
+/// T-REFUND-RACE.
 async fn two_refunds_cannot_give_back_more_than_was_taken(client: &Client, admin: &Person) -> Result<()> {
     let good = Good::stocked(admin, "10", 20).await?;
     for card in [None, Some(cards::APPROVED)] {
@@ -171,6 +176,7 @@ async fn decided(ask: impl AsyncFn() -> Answer) -> Answer {
     .await
 }
 
+/// T-DEADLOCK.
 async fn carts_with_reversed_lines_do_not_wait_for_each_other(client: &Client, admin: &Person) -> Result<()> {
     let (one, other) = (Good::stocked(admin, "1", 1000).await?, Good::stocked(admin, "1", 1000).await?);
     let person = Person::with_money(client, "10000").await?;
@@ -188,4 +194,97 @@ async fn carts_with_reversed_lines_do_not_wait_for_each_other(client: &Client, a
     }
     assert_eq!((one.available(client).await?, other.available(client).await?), (976, 976));
     Ok(())
+}
+
+/// T-F13: the cancellation comes at any moment of the way: before the goods are set aside, while the payment is asked for,
+/// and after.
+async fn what_is_paid_and_quickly_cancelled_costs_nothing(client: &Client, admin: &Person) -> Result<()> {
+    let good = Good::stocked(admin, "10", 100).await?;
+    let person = Person::with_money(client, "10000").await?;
+    let mut methods = vec![json!("")];
+    for number in [cards::APPROVED, cards::NEEDS_ACTION, cards::LOST_REQUEST] {
+        methods.push(person.card(number).await?["id"].clone());
+    }
+    let cancelled = join_all((0..32).map(|number| {
+        let (person, line, method) = (&person, good.times(1), &methods[number % methods.len()]);
+        async move {
+            let order = person.buy_with(&[line], json!({"paymentMethodId": method})).await?;
+            // Looks take time: some cancel at once, some later.
+            for _ in 0..number / 4 {
+                person.order(&order["id"]).await?;
+            }
+            decided(async || person.cancel(&order["id"]).await).await?;
+            let order = person.until(&order["id"], "STATE_CANCELLED").await;
+            let payment = person.payment(&order["purchase"]["paymentId"]).await?;
+            // One that was not asked for before it was undone has no amount.
+            assert!(payment["captured"].is_null() || payment["captured"]["value"] == "0.00", "{payment}");
+            Ok::<_, anyhow::Error>(())
+        }
+    }));
+    cancelled.await.into_iter().collect::<Result<()>>()?;
+    assert_eq!(person.available("USD").await?, "10000.00", "all the money is back");
+    assert_eq!(good.available(client).await?, 100, "all the goods are back");
+    Ok(())
+}
+
+/// T-F1: the state of an order never overtakes its money, on the way back as little as on the way there, and nothing that
+/// is late sets it back.
+async fn no_order_says_that_it_is_undone_before_its_money_is_back(client: &Client, admin: &Person) -> Result<()> {
+    let good = Good::stocked(admin, "10", 100).await?;
+    for number in [None, Some(cards::APPROVED)] {
+        let person = Person::with_money(client, "100").await?;
+        let method = match number {
+            Some(number) => person.card(number).await?["id"].clone(),
+            None => json!(""),
+        };
+        let more = json!({"paymentMethodId": method});
+        for _ in 0..4 {
+            let before = person.available("USD").await?;
+            let order = person.buy_with(&[good.times(1)], more.clone()).await?;
+            person.until(&order["id"], "STATE_CONFIRMED").await;
+            let twice = tokio::join!(
+                decided(async || person.cancel(&order["id"]).await),
+                decided(async || person.cancel(&order["id"]).await)
+            );
+            assert!(twice.0.is_ok() && twice.1.is_ok(), "{twice:?}");
+            person.until(&order["id"], "STATE_CANCELLED").await;
+            // Asked at once, and once.
+            let payment = person.payment(&order["purchase"]["paymentId"]).await?;
+            assert_eq!(payment["state"], "STATE_VOIDED", "{payment}");
+            assert_eq!(person.available("USD").await?, before);
+            assert_eq!(path(&person, &order).await?, ["PENDING", "CONFIRMED", "CANCELLING", "CANCELLED"]);
+        }
+        let order = person.buy_with(&[good.times(1)], more).await?;
+        person.until(&order["id"], "STATE_CONFIRMED").await;
+        admin.ship(&order["id"], &[]).await?;
+        person.until(&order["id"], "STATE_FULFILLED").await;
+        let shipped = atoms(&person.available("USD").await?, 2);
+        let refunded = given_back(&person, admin, &order, &good).await?;
+        let refund = person.call("payment.v1.PaymentService/GetRefund", json!({"id": refunded["refundId"]})).await?;
+        assert_eq!(refund["refund"]["state"], "STATE_SUCCEEDED", "{refund}");
+        let back = if number.is_none() { atoms(text(&refunded["amount"]["value"]), 2) } else { 0 };
+        assert_eq!(atoms(&person.available("USD").await?, 2), shipped + back);
+    }
+    Ok(())
+}
+
+/// Sends the goods of an order back, and waits until the return says that the money is.
+async fn given_back(person: &Person, admin: &Person, order: &Value, good: &Good) -> Result<Value> {
+    let request = json!({"requestId": key(), "orderId": order["id"], "lines": [good.times(1)]});
+    let announced = person.call("order.v1.FulfillmentService/CreateReturn", request).await?["return"].clone();
+    let receive = json!({"requestId": key(), "id": announced["id"], "restock": true});
+    admin.call("order.v1.FulfillmentService/ReceiveReturn", receive).await?;
+    Ok(eventually("the return is refunded", async || {
+        let request = json!({"id": announced["id"]});
+        let shown = person.call("order.v1.FulfillmentService/GetReturn", request).await.ok()?["return"].clone();
+        (shown["state"] == "STATE_REFUNDED").then_some(shown)
+    })
+    .await)
+}
+
+/// The states that an order has gone through.
+async fn path(person: &Person, order: &Value) -> Result<Vec<String>> {
+    let listed = person.call("order.v1.OrderService/ListOrderChanges", json!({"id": order["id"]})).await?;
+    let changes = listed["changes"].as_array().into_iter().flatten();
+    Ok(changes.map(|change| text(&change["toState"]).trim_start_matches("STATE_").to_owned()).collect())
 }

@@ -10,11 +10,13 @@ use crate::{
     platform::{Platform, Shape, amount, eventually, key},
 };
 
+/// T-IDEM.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn fifty_identical_requests_at_once_have_one_effect_on_sqlite() -> Result<()> {
     one_effect(&Platform::start(Shape::Meshed).await?).await
 }
 
+/// T-IDEM.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn fifty_identical_requests_at_once_have_one_effect_on_postgresql() -> Result<()> {
     one_effect(&Platform::start(Shape::Roles).await?).await

@@ -117,3 +117,32 @@ fn nothing_is_left_unfinished() -> Result<()> {
     let folders = ["kit/src", "storage/src", "services", "edge-gateway/src", "sidecar/src", "agora/src"];
     absent(&folders, &["todo!(", "unimplemented!(", "dbg!("], "finish it")
 }
+
+/// Every scenario of docs/SCENARIOS.md has its name in the files that it names, and every test that it names is in one of
+/// them.
+#[test]
+fn every_scenario_has_its_tests() -> Result<()> {
+    let table = std::fs::read_to_string(root().join("docs/SCENARIOS.md"))?;
+    let mut names = Vec::new();
+    for row in table.lines().filter(|line| line.starts_with("| T-")) {
+        let cells: Vec<&str> = row.split('|').map(str::trim).collect();
+        let [_, name, _, files, tests, _] = cells.as_slice() else { panic!("five cells: {row}") };
+        let quoted = |cell: &str| cell.split('`').skip(1).step_by(2).map(str::to_owned).collect::<Vec<_>>();
+        let mut code = String::new();
+        for file in quoted(files) {
+            let text = std::fs::read_to_string(root().join(&file)).with_context(|| file.clone())?;
+            let word = |line: &str| line.split(|c: char| !c.is_ascii_alphanumeric() && c != '-').any(|word| word == *name);
+            assert!(text.lines().any(|line| line.contains("//") && word(line)), "{file} does not name {name}");
+            code += &text;
+        }
+        for test in quoted(tests) {
+            assert!(code.contains(&format!("fn {test}(")), "{name}: there is no {test}");
+        }
+        names.push((*name).to_owned());
+    }
+    let all =
+        ["T-OVERSELL", "T-IDEM", "T-RACE-WEBHOOK", "T-LATE-SUCCESS", "T-STUCK", "T-OUTBOX", "T-DEADLOCK", "T-PAUSE"];
+    let all = [&all[..], &["T-F1", "T-F13", "T-EXPIRE", "T-REFUND-RACE", "T-HOT", "T-UPGRADE"]].concat();
+    assert_eq!(names, all);
+    Ok(())
+}

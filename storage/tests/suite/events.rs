@@ -315,7 +315,7 @@ async fn the_backlog_says_how_many_facts_wait_and_since_when() {
     }
 }
 
-/// On SQLite nobody commits beside an open unit, so this is PostgreSQL's.
+/// T-OUTBOX. On SQLite nobody commits beside an open unit, so this is PostgreSQL's.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_long_transaction_with_an_early_fact_is_passed_by_and_its_fact_follows() {
     let Some(database) = Database::postgres().await else { return };

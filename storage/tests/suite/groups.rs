@@ -154,6 +154,7 @@ async fn the_same_request_twice_in_a_group_has_one_effect_and_one_answer() {
     }
 }
 
+/// T-DEADLOCK.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn units_that_lock_rows_in_opposite_order_end_well_or_are_told_to_repeat() {
     for database in each_database().await {

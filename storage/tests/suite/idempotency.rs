@@ -16,6 +16,7 @@ async fn add_one(unit: &mut Unit) -> Result<CounterEvent, Error> {
     Ok(CounterEvent { value: add(unit, "a", 1).await? })
 }
 
+/// T-IDEM.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn fifty_identical_requests_at_once_have_one_effect() {
     for database in each_database().await {
@@ -51,6 +52,7 @@ async fn without_a_request_id_every_repeat_is_a_new_request() {
     }
 }
 
+/// T-IDEM.
 #[tokio::test]
 async fn another_request_under_the_same_key_is_refused() {
     for database in each_database().await {

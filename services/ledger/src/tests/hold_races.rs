@@ -91,6 +91,7 @@ async fn of_a_void_and_a_create_that_race_nothing_stays_held() {
     }
 }
 
+/// T-HOT.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn sixty_four_clients_of_one_account_hold_and_move_what_is_there_and_no_more() {
     for bench in Bench::each().await {

@@ -317,6 +317,7 @@ async fn a_planted_fault_of_holds_is_found_when_the_books_are_added_up() {
     }
 }
 
+/// T-UPGRADE.
 #[tokio::test]
 async fn books_from_before_holds_were_shown_add_up_afterwards() {
     const OLD: [&str; 6] = [

@@ -6,6 +6,7 @@ use tokio::task::JoinSet;
 
 use super::*;
 
+/// T-HOT.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn sixty_four_buyers_drain_one_wallet_exactly() {
     for bench in Bench::each().await {

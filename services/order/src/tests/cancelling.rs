@@ -100,6 +100,7 @@ async fn of_money_that_a_provider_took_at_once_only_what_was_shipped_is_kept() {
     }
 }
 
+/// T-F13.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_cancellation_that_races_with_the_confirmation_and_with_itself_undoes_everything() {
     for bench in Bench::each_patient().await {

@@ -140,6 +140,7 @@ pub async fn retry(bench: &Bench, order_id: &str) -> Result<api::Saga, Error> {
     Ok(answer(admin_call(), bench.service.retry_saga(Request::new(request))).await?.saga.unwrap())
 }
 
+/// T-STUCK.
 #[tokio::test]
 async fn what_cannot_be_undone_in_time_is_stuck_until_an_operator_takes_it_up() {
     for bench in Bench::each_patient().await {

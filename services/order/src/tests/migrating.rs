@@ -3,6 +3,7 @@
 use super::*;
 use crate::{order, saga};
 
+/// T-UPGRADE.
 #[tokio::test]
 async fn trades_that_were_placed_before_are_kept_and_carried_on() {
     const PLACE: &str = "INSERT INTO orders (id, owner, state, sequence, facts, side, unit, quantity, price, currency,

@@ -73,6 +73,7 @@ async fn a_ledger_that_hangs_leaves_the_order_pending_in_time() {
     }
 }
 
+/// T-IDEM.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn fifty_identical_requests_are_one_order() {
     for bench in Bench::each().await {

@@ -36,6 +36,7 @@ fn counts<const N: usize>(expected: [(&str, usize); N]) -> HashMap<String, usize
     expected.into_iter().map(|(answer, count)| (answer.to_owned(), count)).collect()
 }
 
+/// T-IDEM.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn fifty_identical_requests_are_one_payment() {
     for bench in Bench::each().await {
