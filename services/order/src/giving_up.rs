@@ -43,7 +43,10 @@ impl Service {
 }
 
 /// The shipment with what the operator said of it. What became of its goods, by an attempt before, stays.
-fn noted(order: &Order, before: &Shipment, request: &CancelShipmentRequest) -> Result<Shipment, Error> {
+///
+/// # Errors
+/// `INVALID_STATE_TRANSITION` unless its order is stuck with it.
+pub fn noted(order: &Order, before: &Shipment, request: &CancelShipmentRequest) -> Result<Shipment, Error> {
     let is_stuck = order.saga.state == saga::State::Stuck && order.saga.task.as_deref() == Some(before.id.as_str());
     if !is_stuck || before.state() != Stands::Preparing {
         let message =
@@ -51,8 +54,10 @@ fn noted(order: &Order, before: &Shipment, request: &CancelShipmentRequest) -> R
         let from = shipment::name(before.state());
         return Err(Error::new(Reason::InvalidStateTransition, message).with("from", from).with("to", "CANCELLED"));
     }
-    let goods = before.cancellation.as_ref().map_or(Goods::Unspecified, Cancellation::goods).into();
-    let cancellation = Cancellation { reason: request.reason.clone(), restock: request.restock, goods };
+    let goods = before.cancellation.as_ref().map_or(Goods::Unspecified, Cancellation::goods);
+    // What is in stock again is not written off any more.
+    let restock = request.restock || goods == Goods::Restocked;
+    let cancellation = Cancellation { reason: request.reason.clone(), restock, goods: goods.into() };
     Ok(Shipment { cancellation: Some(cancellation), ..before.clone() })
 }
 

@@ -4,6 +4,7 @@ use api::{cancellation::Goods, order::State, shipment::State as Stands};
 use contracts::payment::v1::payment;
 
 use super::{crashes::retry, fakes::Mood, verifying::problems, *};
+use crate::{giving_up, order::Order, saga};
 
 async fn give_up(bench: &Bench, id: &str, restock: bool) -> Result<api::Shipment, Error> {
     let (request_id, reason) = (request_id(), "The card was closed.".to_owned());
@@ -163,4 +164,21 @@ async fn only_a_shipment_with_which_its_order_is_stuck_is_given_up() {
         let nowhere = kit::id::new("shp", Timestamp::from_seconds(1));
         assert_eq!(give_up(&bench, &nowhere, true).await.unwrap_err().reason(), "RESOURCE_NOT_FOUND");
     }
+}
+
+#[test]
+fn goods_that_are_in_stock_again_are_not_written_off_by_another_word_of_the_operator() {
+    install();
+    let stuck = |order: &mut Order| order.saga.state = saga::State::Stuck;
+    let mut order = moves::after(&[moves::confirm(), moves::ship("shp_1", 3)]);
+    let restocked = api::Cancellation { goods: Goods::Restocked.into(), restock: true, ..Default::default() };
+    let state = Stands::Preparing.into();
+    let before = api::Shipment { id: "shp_1".into(), state, cancellation: Some(restocked), ..Default::default() };
+    let request = api::CancelShipmentRequest { id: "shp_1".into(), reason: "Lost.".into(), ..Default::default() };
+    assert!(giving_up::noted(&order, &before, &request).is_err(), "it is not stuck");
+    stuck(&mut order);
+    let noted = giving_up::noted(&order, &before, &request).unwrap().cancellation.unwrap();
+    assert_eq!((noted.restock, noted.goods(), noted.reason.as_str()), (true, Goods::Restocked, "Lost."));
+    let other = api::Shipment { id: "shp_2".into(), ..before };
+    assert!(giving_up::noted(&order, &other, &request).is_err(), "it is stuck with another");
 }

@@ -14,7 +14,7 @@ fn rejection() -> Rejection {
     Rejection { reason: "OUT_OF_STOCK".to_owned(), message: "No.".to_owned() }
 }
 
-fn ship(shipment_id: &str, quantity: i64) -> Command {
+pub fn ship(shipment_id: &str, quantity: i64) -> Command {
     Command::Ship { shipment_id: shipment_id.to_owned(), lines: vec![pieces("mug", quantity)], deadline: LATER }
 }
 
@@ -34,7 +34,7 @@ fn refunded() -> Command {
     Command::Refunded(amount("1.00", "USD").unwrap())
 }
 
-fn confirm() -> Command {
+pub fn confirm() -> Command {
     Command::Confirm { digital: None }
 }
 
@@ -66,7 +66,7 @@ fn commands() -> Vec<(&'static str, Command)> {
 }
 
 /// An order after commands.
-fn after(commands: &[Command]) -> Order {
+pub fn after(commands: &[Command]) -> Order {
     let purchase = Purchase::of(basket(MUGS), Some(address()), String::new()).unwrap().named("ord_1").unwrap();
     let (id, owner) = ("ord_1".to_owned(), "usr_1".to_owned());
     let (mut order, _) = Order::place(id, owner, Kind::Purchase(purchase), None, Some(LATER), NOW);
