@@ -4,7 +4,7 @@
 use std::{
     sync::{
         Arc,
-        atomic::{AtomicBool, Ordering::Relaxed},
+        atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed},
     },
     time::{Duration, Instant},
 };
@@ -18,7 +18,7 @@ use tokio::{sync::watch, task::JoinHandle};
 use crate::{
     client::{Answer, Client},
     people::{Person, atoms, text},
-    platform::{Patience, amount, key},
+    platform::{Patience, amount, key, within},
     purchase_crashes::transient,
     shop::{Good, address, cards, invariants_hold},
 };
@@ -38,6 +38,7 @@ const CREATE: &str = "order.v1.OrderService/CreateOrder";
 pub struct Crowd {
     place: watch::Sender<Client>,
     enough: Arc<AtomicBool>,
+    served: Arc<AtomicUsize>,
     work: Vec<JoinHandle<Result<Customer>>>,
     good: Good,
 }
@@ -50,6 +51,8 @@ struct Customer {
     /// Cards: approved, to be confirmed, and one whose first request is lost.
     cards: [Value; 3],
     place: watch::Receiver<Client>,
+    /// How often anyone was served.
+    served: Arc<AtomicUsize>,
     /// Cents that the wallet has paid.
     paid: i64,
     /// Thousandths of a bitcoin that were bought.
@@ -66,7 +69,9 @@ impl Crowd {
         let admin = Person::admin(client).await?;
         let good = Good::stocked(&admin, "10", PIECES).await?;
         let (place, enough) = (watch::Sender::new(client.clone()), Arc::new(AtomicBool::new(false)));
-        let customers = join_all((0..number).map(|_| Customer::register(client, &admin, &good, place.subscribe())));
+        let served = Arc::new(AtomicUsize::new(0));
+        let register = |_| Customer::register(client, &admin, &good, place.subscribe(), served.clone());
+        let customers = join_all((0..number).map(register));
         let customers = customers.await.into_iter().collect::<Result<Vec<_>>>()?;
         let work = customers.into_iter().map(|customer| {
             let busy = customer.keep_busy(enough.clone());
@@ -74,7 +79,13 @@ impl Crowd {
             tokio::spawn(async move { busy.await.inspect_err(|error| eprintln!("a customer gives up: {error:#}")) })
         });
         let work = work.collect();
-        Ok(Self { place, enough, work, good })
+        Ok(Self { place, enough, served, work, good })
+    }
+
+    /// Waits until so many more customers were served.
+    pub async fn serves(&self, more: usize) {
+        let enough = self.served.load(Relaxed) + more;
+        within(PATIENCE, "customers are served", async || (self.served.load(Relaxed) >= enough).then_some(())).await;
     }
 
     /// Says where the platform is from now on.
@@ -108,7 +119,13 @@ impl Crowd {
 }
 
 impl Customer {
-    async fn register(client: &Client, admin: &Person, good: &Good, place: watch::Receiver<Client>) -> Result<Self> {
+    async fn register(
+        client: &Client,
+        admin: &Person,
+        good: &Good,
+        place: watch::Receiver<Client>,
+        served: Arc<AtomicUsize>,
+    ) -> Result<Self> {
         let person = Person::with_money(client, &kit::amount::format(MONEY, 2)).await?;
         let mut ids = Vec::new();
         for number in [cards::APPROVED, cards::NEEDS_ACTION, cards::LOST_REQUEST] {
@@ -116,7 +133,7 @@ impl Customer {
         }
         let cards = ids.try_into().map_err(|_| anyhow::anyhow!("three cards"))?;
         let (admin, good) = (admin.clone(), good.clone());
-        Ok(Self { person, admin, good, cards, place, paid: 0, bought: 0, kept: 0, orders: Vec::new() })
+        Ok(Self { person, admin, good, cards, place, served, paid: 0, bought: 0, kept: 0, orders: Vec::new() })
     }
 
     async fn keep_busy(mut self, enough: Arc<AtomicBool>) -> Result<Self> {
@@ -130,6 +147,7 @@ impl Customer {
                 6 => self.returns().await?,
                 _ => self.trades().await?,
             }
+            self.served.fetch_add(1, Relaxed);
         }
         Ok(self)
     }

@@ -1,7 +1,7 @@
 //! One SIGKILL after another, at places drawn by lot, while customers are at work: `AGORA_KILLS` says how many.
 
 use anyhow::Result;
-use rand::seq::IndexedRandom;
+use rand::{Rng, seq::IndexedRandom};
 
 use crate::{
     customers::Crowd,
@@ -12,7 +12,7 @@ use crate::{
 };
 
 /// How many customers there are.
-const CUSTOMERS: usize = 12;
+const CUSTOMERS: usize = 16;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn one_kill_after_another_under_load_loses_nothing_and_repeats_nothing_on_sqlite() -> Result<()> {
@@ -36,6 +36,7 @@ async fn one_kill_after_another(shape: Shape) -> Result<()> {
     for kill in 1..=kills {
         let point = points.choose(&mut rand::rng()).expect("there are points");
         eprintln!("kill {kill} of {kills}: {point}");
+        crowd.serves(rand::rng().random_range(0..CUSTOMERS)).await;
         mortal.arm(point)?;
         let died = mortal.death(point).await?;
         if kill == kills {
