@@ -131,7 +131,8 @@ fn every_scenario_has_its_tests() -> Result<()> {
         let mut code = String::new();
         for file in quoted(files) {
             let text = std::fs::read_to_string(root().join(&file)).with_context(|| file.clone())?;
-            let word = |line: &str| line.split(|c: char| !c.is_ascii_alphanumeric() && c != '-').any(|word| word == *name);
+            let word =
+                |line: &str| line.split(|c: char| !c.is_ascii_alphanumeric() && c != '-').any(|word| word == *name);
             assert!(text.lines().any(|line| line.contains("//") && word(line)), "{file} does not name {name}");
             code += &text;
         }
