@@ -43,10 +43,10 @@ impl Payment {
                 self.let_go(if self.captured == 0 { Voided } else { Captured }, now)
             }
             (Captured | Failed | Voided, Command::Void { .. }) => Ok(None),
-            (RequiresAction, Command::Expire { .. }) => self.fail(expired("action_expired"), now),
+            (RequiresAction, Command::Expire { .. }) => self.fail(unconfirmed(), now),
             (Authorized, Command::Expire { taken }) => {
                 self.check_taken(taken)?;
-                if self.captured > 0 { self.let_go(Captured, now) } else { self.fail(expired("expired"), now) }
+                if self.captured > 0 { self.let_go(Captured, now) } else { self.fail(expired(), now) }
             }
             (_, Command::Released) if self.release == Release::Due => {
                 self.step(self.state, vec![], now, |payment| payment.release = Release::Done)
@@ -220,6 +220,13 @@ impl Payment {
     }
 }
 
-fn expired(code: &str) -> Error {
-    declined(code, "The money was not taken in time, and is available again.")
+/// Nobody confirmed it in time.
+fn unconfirmed() -> Error {
+    declined("action_expired", "The payment was not confirmed in time, so no money was taken. Order again.")
+}
+
+/// Nobody took the money in time.
+fn expired() -> Error {
+    let message = "The money was not taken in time, and is available again. Order again.";
+    Error::new(Reason::HoldExpired, message).with("decline_code", "expired")
 }

@@ -52,10 +52,12 @@ pub enum Behavior {
     UnreachedAtFirst,
     /// The provider keeps the card, and its first answer is lost. After that everything is approved.
     AnswerLostAtFirst,
+    /// It is approved, and the bank secures half of it: captures of more are refused.
+    HalfSecured,
 }
 
 /// Every test card: its number, what it does, and the name of that in a row.
-const CARDS: [(&str, Behavior, &str); 18] = [
+const CARDS: [(&str, Behavior, &str); 19] = [
     ("4242424242424242", Behavior::Approve, "approve"),
     ("4000000000000002", Behavior::Decline, "decline"),
     ("4000000000009995", Behavior::NoFunds, "no_funds"),
@@ -74,6 +76,7 @@ const CARDS: [(&str, Behavior, &str); 18] = [
     ("4000000000001109", Behavior::NoCapture, "no_capture"),
     ("4000000000001117", Behavior::UnreachedAtFirst, "unreached_at_first"),
     ("4000000000001125", Behavior::AnswerLostAtFirst, "answer_lost_at_first"),
+    ("4000000000001133", Behavior::HalfSecured, "half_secured"),
 ];
 
 impl Behavior {

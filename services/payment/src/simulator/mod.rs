@@ -138,6 +138,11 @@ impl Provider for Simulator {
                     "The provider does not take this money. Ask for another payment.",
                 ));
             }
+            let secured = if charge.behavior == Behavior::HalfSecured { charge.atoms / 2 } else { charge.atoms };
+            if charge.captured + atoms > secured {
+                let message = "The bank has secured less than is taken. Take less, or ask for another payment.";
+                return Err(Error::new(Reason::CaptureExceedsAuthorized, message).with("payment", &payment.id));
+            }
             charge.captured += atoms;
             charge.state = if *last { State::Voided } else { State::Authorized };
             store::save(unit, &charge).await?;

@@ -176,6 +176,22 @@ async fn every_test_card_ends_with_its_money_in_one_place() {
 }
 
 #[tokio::test]
+async fn of_a_card_that_is_secured_by_half_no_more_is_taken() {
+    for bench in Bench::each().await {
+        let asked = bench.card("4000000000001133").await;
+        bench.process(asked.clone()).await.unwrap();
+        let refusal = bench.capture(&asked.id, &shipment(), "5.01", false).await.unwrap_err();
+        assert_eq!(refusal.reason(), "CAPTURE_EXCEEDS_AUTHORIZED");
+        assert_eq!(bench.figures(&asked.id).await, ["0.00", "10.00", "0.00"], "nothing has moved");
+        bench.capture(&asked.id, &shipment(), "5.00", false).await.unwrap();
+        assert_eq!(bench.figures(&asked.id).await, ["5.00", "5.00", "0.00"]);
+        bench.void(&asked).await.unwrap();
+        bench.reconcile().await;
+        bench.assert_sound().await;
+    }
+}
+
+#[tokio::test]
 async fn without_a_provider_cards_are_refused_with_a_way_out() {
     for bench in Bench::each_with(Settings { simulator: false, ..settings() }).await {
         let refusal = bench.add_card(&id("usr"), GOOD).await.unwrap_err();

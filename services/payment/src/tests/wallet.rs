@@ -170,7 +170,8 @@ async fn money_that_was_secured_for_a_week_is_let_go() {
         let payment = bench.get(&asked.id).await;
         assert_eq!((payment.state(), payment.decline.unwrap().code.as_str()), (State::Failed, "expired"));
         assert_eq!(bench.ledger.hold(&asked.id).unwrap().0, hold::State::Voided);
-        assert_eq!(bench.process(asked).await.unwrap_err().reason(), "PAYMENT_DECLINED");
+        assert_eq!(bench.process(asked.clone()).await.unwrap_err().reason(), "HOLD_EXPIRED");
+        assert_eq!(bench.confirm(&asked.owner_id, &asked.id).await.unwrap_err().reason(), "HOLD_EXPIRED");
         // What was taken stays taken.
         assert_eq!(bench.state(&part.id).await, State::Captured);
         assert_eq!(bench.figures(&part.id).await, ["3.00", "0.00", "0.00"]);
