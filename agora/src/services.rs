@@ -192,6 +192,7 @@ async fn start_payment(parts: Parts) -> Result<Started, Error> {
         secret: parts.platform.key(Purpose::Pages),
         webhook_secret: parts.platform.key(Purpose::Webhooks),
         simulator: parts.platform.card_simulator(),
+        authorization_lifetime: parts.platform.lifetimes.authorization_lifetime,
         reconcile_after: parts.platform.lifetimes.reconcile_after,
         ..payment::Settings::default()
     };
@@ -205,6 +206,7 @@ async fn start_order(parts: Parts) -> Result<Started, Error> {
         secret: parts.platform.key(Purpose::Pages),
         reconcile_after: lifetimes.reconcile_after,
         carry_out_within: lifetimes.saga_deadline,
+        reservation_lifetime: lifetimes.reservation_lifetime,
         return_window: lifetimes.return_window,
         // Whatever a crash interrupted has been taken up by then.
         settled_after: 2 * lifetimes.reconcile_after,

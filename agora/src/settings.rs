@@ -89,6 +89,13 @@ pub struct Lifetimes {
     /// For how long goods can be returned after they were shipped
     #[arg(long, env = "AGORA_RETURN_WINDOW", default_value = "30d", value_parser = config::duration, value_name = "TIME")]
     pub return_window: Duration,
+    /// For how long goods are set aside for a purchase that is not confirmed yet; it is rejected if it takes longer
+    /// [default: 15 minutes, or five more than the saga deadline]
+    #[arg(long, env = "AGORA_RESERVATION_LIFETIME", value_parser = config::duration, value_name = "TIME")]
+    pub reservation_lifetime: Option<Duration>,
+    /// For how long money stays secured for what is not shipped yet; then the rest of the order is undone
+    #[arg(long, env = "AGORA_AUTHORIZATION_LIFETIME", default_value = "7d", value_parser = config::duration, value_name = "TIME")]
+    pub authorization_lifetime: Duration,
     /// How long a purchase may take to be confirmed before it is undone
     #[arg(long, env = "AGORA_SAGA_DEADLINE", default_value = "25s", value_parser = config::duration, value_name = "TIME")]
     pub saga_deadline: Duration,
@@ -237,6 +244,8 @@ impl Platform {
             ("--purchase-quote-lifetime", self.lifetimes.purchase_quote_lifetime),
             ("--reconcile-after", self.lifetimes.reconcile_after),
             ("--saga-deadline", self.lifetimes.saga_deadline),
+            ("--authorization-lifetime", self.lifetimes.authorization_lifetime),
+            ("--reservation-lifetime", self.lifetimes.reservation_lifetime.unwrap_or(Duration::MAX)),
             ("--tick-interval", self.market.tick_interval),
         ] {
             if time.is_zero() {

@@ -74,7 +74,9 @@ pub struct Settings {
     pub reconcile_after: Duration,
     /// Within which time a purchase must be confirmed, or it is undone.
     pub carry_out_within: Duration,
-    /// The same from when the buyer has to confirm the payment.
+    /// For how long goods are set aside before the order is confirmed; unless it is said, for a while longer than that.
+    pub reservation_lifetime: Option<Duration>,
+    /// Within which time a purchase must be confirmed once the buyer has to confirm the payment.
     pub buyer_confirms_within: Duration,
     /// For how long what must be done (undo, ship, refund) is tried again by itself, before an operator has to look.
     pub stuck_after: Duration,
@@ -102,6 +104,7 @@ impl Default for Settings {
             secret: Secret::random(),
             reconcile_after: Duration::from_secs(5),
             carry_out_within: Duration::from_secs(25),
+            reservation_lifetime: None,
             buyer_confirms_within: Duration::from_secs(30 * 60),
             stuck_after: Duration::from_secs(10 * 60),
             return_window: Duration::from_secs(30 * 24 * 60 * 60),

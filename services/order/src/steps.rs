@@ -29,7 +29,7 @@ use crate::{
 
 /// The longest that one attempt may take.
 const ATTEMPT: Duration = Duration::from_secs(2);
-/// For how long goods are set aside before the order is confirmed, at the least.
+/// For how long goods are set aside before the order is confirmed, at the least, unless it is said.
 const RESERVED_FOR: Duration = Duration::from_secs(15 * 60);
 /// For how much longer than there is time to confirm the order, or for the buyer to confirm a payment.
 const MARGIN: Duration = Duration::from_secs(5 * 60);
@@ -88,11 +88,13 @@ async fn secure(service: &Service, order: &Order, purchase: &Purchase) -> Result
 }
 
 async fn reserve(service: &Service, order: &Order, purchase: &Purchase) -> Result<(), Error> {
+    let settings = &service.0.settings;
+    let usual = (settings.carry_out_within + MARGIN).max(RESERVED_FOR);
     let request = inventory::CreateReservationRequest {
         id: purchase.message().reservation_id.clone(),
         reference: order.id.clone(),
         lines: reservation_lines(&purchase.reserved()),
-        lifetime_seconds: seconds((service.0.settings.carry_out_within + MARGIN).max(RESERVED_FOR)),
+        lifetime_seconds: seconds(settings.reservation_lifetime.unwrap_or(usual)),
     };
     let reply = ask(stock(service).create_reservation(request)).await?;
     let reservation = reply.reservation.unwrap_or_default();
