@@ -121,10 +121,7 @@ async fn a_revoked_token_is_refused_by_every_service_itself() -> Result<()> {
     let client = platform.client(Protocol::Grpc)?;
     let person = Person::register(&client).await?;
     let other = Person::login(&client, &person.email, &person.password).await?;
-    let folder = platform.data.join("ca");
-    let ca = platform.setting("AGORA_CA").context("the address of the authority")?;
-    let source = sidecar::CaClient::new(ca, "agora.local", &folder.join("ca.pem"), &token_path(&folder, "edge"))?;
-    let edge = Door::open(&platform, "edge", Source::Remote(Arc::new(source))).await?;
+    let edge = Door::joined(&platform, "edge").await?;
     let token = text(&other.tokens["accessToken"]);
     let mut doors = Vec::new();
     for service in SERVICES {
@@ -167,9 +164,22 @@ async fn call_as(platform: &Platform, workload: &str, source: Source, path: &str
 }
 
 /// A way into the mesh past the edge.
-struct Door(Sidecar);
+pub struct Door(Sidecar);
 
 impl Door {
+    /// A way as a workload whose join token the platform has in its folder.
+    pub async fn joined(platform: &Platform, workload: &str) -> Result<Self> {
+        let folder = platform.data.join("ca");
+        let ca = platform.setting("AGORA_CA").context("the address of the authority")?;
+        let client = sidecar::CaClient::new(ca, "agora.local", &folder.join("ca.pem"), &token_path(&folder, workload))?;
+        Self::open(platform, workload, Source::Remote(Arc::new(client))).await
+    }
+
+    /// The way itself, for a client of the contract.
+    pub fn link(&self) -> kit::link::Link {
+        self.0.outbound().link()
+    }
+
     async fn open(platform: &Platform, workload: &str, source: Source) -> Result<Self> {
         let endpoints = Endpoints::new();
         for (name, address) in &platform.sidecars {

@@ -8,6 +8,7 @@ use crate::{
     client::{Answer, Client, Protocol, Refused},
     people::{Person, text},
     platform::{amount, eventually, key},
+    reasons::{self, told},
 };
 
 /// Every refusal with one client.
@@ -25,7 +26,8 @@ pub async fn all(client: &Client) -> Result<()> {
     credentials(client).await
 }
 
-/// Checks a refusal against the contract: the reason's own code and status, and a sentence with these words.
+/// Checks a refusal against the contract: the reason's own code and status, and a sentence with these words. It counts as
+/// met then.
 pub fn refused(client: &Client, answer: Answer, reason: &str, words: &str) -> Refused {
     let refusal = answer.err().unwrap_or_else(|| panic!("{reason}: the call went through"));
     assert_eq!(refusal.reason, reason, "{refusal}");
@@ -36,7 +38,10 @@ pub fn refused(client: &Client, answer: Answer, reason: &str, words: &str) -> Re
     {
         assert_eq!(status, meaning.http_status, "{refusal}");
     }
-    assert!(refusal.message.contains(words), "`{words}` is not in: {}", refusal.message);
+    assert!(!refusal.message.is_empty() && refusal.message.contains(words), "`{words}` is not in: {}", refusal.message);
+    // Over REST, what has no route is called over gRPC.
+    let protocol = if refusal.http_status.is_some() { Protocol::Rest } else { Protocol::Grpc };
+    reasons::note(client, protocol, reason);
     refusal
 }
 
@@ -111,21 +116,23 @@ async fn what_only_rest_can_get_wrong(one: &Person) -> Result<()> {
         let (status, bytes) = one.client.http_request(http::Method::POST, target, Some(body), &[]).await?;
         Ok((status, serde_json::from_slice(&bytes)?))
     };
-    let reason = |body: &Value| {
+    let client = &one.client;
+    let is = |(status, body): (u16, Value), reason: &str| {
         let details = body["error"]["details"].as_array().cloned().unwrap_or_default();
-        details.iter().find_map(|detail| detail["reason"].as_str().map(str::to_owned)).unwrap_or_default()
+        assert!(details.iter().any(|detail| detail["reason"] == reason), "{reason}: {body}");
+        let meaning = client.contract().reason_named(reason).expect("it is in the contract");
+        assert_eq!(status, meaning.http_status, "{body}");
+        reasons::note(client, Protocol::Rest, reason);
+        body
     };
-    let (status, body) = post("/api/v1/quotes", json!({"site": "SIDE_BUY"})).await?;
-    assert_eq!((status, reason(&body).as_str()), (400, "UNKNOWN_FIELD"), "{body}");
+    let body = is(post("/api/v1/quotes", json!({"site": "SIDE_BUY"})).await?, "UNKNOWN_FIELD");
     assert!(body.to_string().contains("site") && body.to_string().contains("side"), "names it and the nearest: {body}");
-
-    let (status, body) = post("/api/v1/quotes", json!({"side": "x".repeat(2 << 20)})).await?;
-    assert_eq!((status, reason(&body).as_str()), (413, "BODY_TOO_LARGE"), "{body}");
-
-    let (status, body) = post("/api/v1/nowhere", json!({})).await?;
-    assert_eq!((status, reason(&body).as_str()), (404, "ROUTE_NOT_FOUND"), "{body}");
-    let (status, bytes) = one.client.http_request(http::Method::DELETE, "/api/v1/orders", None, &[]).await?;
-    assert_eq!((status, reason(&serde_json::from_slice(&bytes)?).as_str()), (405, "METHOD_NOT_ALLOWED"));
+    let (status, bytes) = client.post_text("/api/v1/quotes", "{\"side\": SIDE_BUY}").await?;
+    is((status, serde_json::from_slice(&bytes)?), "MALFORMED_BODY");
+    is(post("/api/v1/quotes", json!({"side": "x".repeat(2 << 20)})).await?, "BODY_TOO_LARGE");
+    is(post("/api/v1/nowhere", json!({})).await?, "ROUTE_NOT_FOUND");
+    let (status, bytes) = client.http_request(http::Method::DELETE, "/api/v1/orders", None, &[]).await?;
+    is((status, serde_json::from_slice(&bytes)?), "METHOD_NOT_ALLOWED");
     Ok(())
 }
 
@@ -153,10 +160,9 @@ async fn money(one: &Person) -> Result<()> {
     let client = &one.client;
     let order = one.trade("SIDE_BUY", "10", "BTC").await?["order"].clone();
     assert_eq!(order["state"], "STATE_REJECTED", "{order}");
-    assert_eq!(order["rejection"]["reason"], "INSUFFICIENT_FUNDS");
-    assert!(!text(&order["rejection"]["message"]).is_empty());
+    told(client, &order["rejection"], "INSUFFICIENT_FUNDS", "");
     let order = one.trade("SIDE_SELL", "1", "ETH").await?["order"].clone();
-    assert_eq!(order["rejection"]["reason"], "INSUFFICIENT_HOLDINGS");
+    told(client, &order["rejection"], "INSUFFICIENT_HOLDINGS", "");
     let request = json!({"requestId": key(), "amount": amount("5000", "USD")});
     let asked = one.call("ledger.v1.WalletService/CreateWithdrawal", request).await;
     let refusal = refused(client, asked, "INSUFFICIENT_FUNDS", "");

@@ -6,7 +6,7 @@ use crate::{
     client::Protocol,
     journeys,
     platform::{Platform, Shape},
-    purchase_refusals, purchases, refusals,
+    purchase_ends, purchase_refusals, purchases, reasons, refusals,
 };
 
 async fn everything_holds(shape: Shape) -> Result<()> {
@@ -18,6 +18,13 @@ async fn everything_holds(shape: Shape) -> Result<()> {
         purchases::all(&client).await?;
         purchase_refusals::all(&client).await?;
     }
+    let usual = platform.address.clone();
+    drop(platform);
+    let hasty = Platform::start_with(shape, &purchase_ends::HASTY).await?;
+    for protocol in [Protocol::Rest, Protocol::Grpc] {
+        purchase_ends::all(&hasty.client(protocol)?).await?;
+    }
+    reasons::all_met(&hasty.contract, &[&usual, &hasty.address]);
     Ok(())
 }
 

@@ -75,6 +75,9 @@ pub mod cards {
     pub const APPROVED: &str = "4242424242424242";
     pub const DECLINED: &str = "4000000000000002";
     pub const NEEDS_ACTION: &str = "4000002500003155";
+    pub const OUTAGE: &str = "4000000000001083";
+    pub const UNREACHED_AT_FIRST: &str = "4000000000001117";
+    pub const HALF_SECURED: &str = "4000000000001133";
     pub const LOST_REQUEST: &str = "4000000000001034";
 }
 
