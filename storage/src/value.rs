@@ -1,5 +1,7 @@
 //! What goes into a statement and what comes out: integers, text and bytes, the portable subset of both databases.
 
+use std::fmt::Write;
+
 use kit::{Error, Timestamp};
 
 /// A value for `$n` of a statement. A missing one keeps its type, since PostgreSQL asks for it.
@@ -200,9 +202,15 @@ fn mismatch(index: usize, expected: &str, found: Option<&Value>) -> Error {
 
 /// `($1, $2), ($3, $4)`: the parameters of so many rows, for `VALUES`.
 pub fn placeholders(rows: usize, columns: usize) -> String {
-    let row = |row: usize| {
-        let parameters: Vec<String> = (1..=columns).map(|column| format!("${}", row * columns + column)).collect();
-        format!("({})", parameters.join(", "))
-    };
-    (0..rows).map(row).collect::<Vec<_>>().join(", ")
+    let mut text = String::with_capacity(rows * columns * 6);
+    for row in 0..rows {
+        text.push_str(if row == 0 { "(" } else { ", (" });
+        for column in 1..=columns {
+            let before = if column == 1 { "" } else { ", " };
+            // A String takes everything.
+            let _ = write!(text, "{before}${}", row * columns + column);
+        }
+        text.push(')');
+    }
+    text
 }

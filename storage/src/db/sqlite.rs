@@ -12,7 +12,7 @@ use std::{
 };
 
 use kit::Error;
-use rusqlite::{Connection, ErrorCode, OpenFlags, ffi};
+use rusqlite::{CachedStatement, Connection, ErrorCode, OpenFlags, ffi};
 use tokio::{
     sync::{Mutex, Notify, OwnedMutexGuard, Semaphore, oneshot},
     task::JoinHandle,
@@ -298,21 +298,22 @@ fn execute(connection: &Connection, sql: &str) -> Result<(), Error> {
 }
 
 fn query(connection: &Connection, sql: &str, binds: &[Bind]) -> Result<Vec<Row>, Error> {
-    let mut statement = connection.prepare_cached(sql).map_err(refused)?;
-    bind(&mut statement, sql, binds)?;
+    let mut statement = prepare(connection, sql, binds)?;
     let columns = statement.column_count();
     let mut rows = statement.raw_query();
     let mut found = Vec::new();
     while let Some(row) = rows.next().map_err(refused)? {
-        let values = (0..columns).map(|column| row.get_ref(column).and_then(|value| Ok(owned(value)?)));
-        found.push(Row(values.collect::<Result<_, _>>().map_err(refused)?));
+        let mut values = Vec::with_capacity(columns);
+        for column in 0..columns {
+            values.push(row.get_ref(column).and_then(|value| Ok(owned(value)?)).map_err(refused)?);
+        }
+        found.push(Row(values));
     }
     Ok(found)
 }
 
 fn change(connection: &Connection, sql: &str, binds: &[Bind]) -> Result<u64, Error> {
-    let mut statement = connection.prepare_cached(sql).map_err(refused)?;
-    bind(&mut statement, sql, binds)?;
+    let mut statement = prepare(connection, sql, binds)?;
     if statement.column_count() > 0 {
         let mut rows = statement.raw_query();
         let mut touched = 0;
@@ -324,22 +325,36 @@ fn change(connection: &Connection, sql: &str, binds: &[Bind]) -> Result<u64, Err
     statement.raw_execute().map(|touched| touched as u64).map_err(refused)
 }
 
-/// To SQLite `$2` is a name, numbered by where it first appears: the number in the name is what counts.
-fn bind(statement: &mut rusqlite::Statement<'_>, sql: &str, binds: &[Bind]) -> Result<(), Error> {
+/// A statement with its parameters, prepared once.
+fn prepare<'connection>(
+    connection: &'connection Connection,
+    sql: &str,
+    binds: &[Bind],
+) -> Result<CachedStatement<'connection>, Error> {
+    let mut statement = connection.prepare_cached(&text(sql)).map_err(refused)?;
     for index in 1..=statement.parameter_count() {
-        let number = statement.parameter_name(index).and_then(|name| name.strip_prefix('$')?.parse::<usize>().ok());
-        let value = number.and_then(|number| binds.get(number.checked_sub(1)?));
-        let Some(value) = value else {
-            return Err(Error::internal(format!("parameter {index} has no value: {sql}")));
-        };
-        let bound = match value {
-            Bind::Int(value) => statement.raw_bind_parameter(index, value),
-            Bind::Text(value) => statement.raw_bind_parameter(index, value),
-            Bind::Bytes(value) => statement.raw_bind_parameter(index, value),
+        let bound = match binds.get(index - 1) {
+            Some(Bind::Int(value)) => statement.raw_bind_parameter(index, value),
+            Some(Bind::Text(value)) => statement.raw_bind_parameter(index, value),
+            Some(Bind::Bytes(value)) => statement.raw_bind_parameter(index, value),
+            None => return Err(Error::internal(format!("parameter {index} has no value: {sql}"))),
         };
         bound.map_err(refused)?;
     }
-    Ok(())
+    Ok(statement)
+}
+
+/// The text of a statement for SQLite. To it `$2` is a name, numbered by where it first appears, and `?2` a number. And it
+/// plans a statement anew each time that the parameter of a bare `LIMIT ?2` is bound, but not for `LIMIT +?2`.
+fn text(sql: &str) -> String {
+    let mut parts = sql.split('$');
+    let mut text = String::with_capacity(sql.len() + 8);
+    text.push_str(parts.next().unwrap_or_default());
+    for part in parts {
+        text.push_str(if text.ends_with("LIMIT ") { "+?" } else { "?" });
+        text.push_str(part);
+    }
+    text
 }
 
 fn owned(value: rusqlite::types::ValueRef<'_>) -> Result<Value, rusqlite::types::FromSqlError> {
@@ -373,5 +388,26 @@ fn refused(error: rusqlite::Error) -> Error {
             unavailable(error)
         }
         _ => Error::internal(error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rusqlite::StatementStatus;
+
+    use super::*;
+
+    #[test]
+    fn parameters_are_numbered_and_a_limit_is_no_reason_to_plan_anew() {
+        let sql = "SELECT $2, $1 WHERE $1 < $2 LIMIT $3";
+        assert_eq!(text(sql), "SELECT ?2, ?1 WHERE ?1 < ?2 LIMIT +?3");
+        let connection = Connection::open_in_memory().unwrap();
+        for limit in 1..=3 {
+            let rows = query(&connection, sql, &[1.into(), 2.into(), limit.into()]).unwrap();
+            assert_eq!((rows[0].int(0).unwrap(), rows[0].int(1).unwrap()), (2, 1));
+            let statement = connection.prepare_cached(&text(sql)).unwrap();
+            assert_eq!(statement.get_status(StatementStatus::RePrepare), 0, "limit {limit}");
+        }
+        assert!(query(&connection, sql, &[1.into()]).is_err(), "a parameter without a value");
     }
 }

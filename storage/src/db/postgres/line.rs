@@ -95,8 +95,7 @@ impl Line {
     /// Waits for a connection in a transaction of its own, before everyone in line.
     pub(super) async fn join_first(&self) -> Result<Lent, Error> {
         let (lent, lends) = oneshot::channel();
-        self.queue().push_front(Request { first: true, lent });
-        self.arrived.add_permits(1);
+        self.put_back(Request { first: true, lent });
         lends.await.unwrap_or_else(|_| Err(unavailable("the writers are gone")))
     }
 
@@ -107,6 +106,17 @@ impl Line {
             match self.queue().pop_front() {
                 Some(request) if !request.lent.is_closed() => return Some(request),
                 // It has left.
+                _ => {}
+            }
+        }
+    }
+
+    /// The next unit, for a transaction that is yet to begin, if one is here.
+    pub(super) fn next_at_once(&self) -> Option<Request> {
+        loop {
+            self.arrived.try_acquire().ok()?.forget();
+            match self.queue().pop_front() {
+                Some(request) if !request.lent.is_closed() => return Some(request),
                 _ => {}
             }
         }
@@ -126,6 +136,12 @@ impl Line {
                 _ => {}
             }
         }
+    }
+
+    /// Gives a unit its place at the head of the line again.
+    pub(super) fn put_back(&self, request: Request) {
+        self.queue().push_front(request);
+        self.arrived.add_permits(1);
     }
 
     /// Lets the writers end once they have nothing to do.

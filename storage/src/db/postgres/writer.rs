@@ -40,9 +40,14 @@ impl Writer {
     /// Writes until the line is closed.
     pub(super) async fn work(self) {
         let mut idle = None;
-        while let Some(first) = self.line.next().await {
+        while let Some(mut first) = self.line.next().await {
             match self.begin(idle.take()).await {
-                Ok(connection) => idle = self.group(connection, first).await,
+                Ok(mut connection) => loop {
+                    match self.group(connection, first).await {
+                        After::Begun(begun, next) => (connection, first) = (begun, next),
+                        After::Idle(connection) => break idle = connection,
+                    }
+                },
                 Err(error) => first.refuse(error),
             }
         }
@@ -60,8 +65,8 @@ impl Writer {
         Ok(connection)
     }
 
-    /// Lets units take turns and commits for all of them. Gives the connection back if it is fit for another group.
-    async fn group(&self, mut connection: PgConnection, first: Request) -> Option<PgConnection> {
+    /// Lets units take turns and commits for all of them.
+    async fn group(&self, mut connection: PgConnection, first: Request) -> After {
         let began = Instant::now();
         let mut done: Vec<Receipt> = Vec::new();
         let mut next = Some(first);
@@ -76,7 +81,7 @@ impl Writer {
                     if done.len() == 1 { IN_COMPANY } else { SAVEPOINT }
                 }
                 End::Undone if done.is_empty() => {
-                    return undo(&mut connection, "ROLLBACK").await.ok().map(|()| connection);
+                    return After::Idle(undo(&mut connection, "ROLLBACK").await.ok().map(|()| connection));
                 }
                 End::Undone => match undo(&mut connection, BACK_TO_SAVEPOINT).await {
                     // The savepoint is still there, for the next.
@@ -98,10 +103,13 @@ impl Writer {
         self.commit(connection, done).await
     }
 
-    /// Commits, and then answers.
-    async fn commit(&self, mut connection: PgConnection, done: Vec<Receipt>) -> Option<PgConnection> {
+    /// Commits, and then answers. With units in line the next transaction begins on the same trip.
+    async fn commit(&self, mut connection: PgConnection, done: Vec<Receipt>) -> After {
         failpoint::hit_in(self.shared.name, "before-commit");
-        if let Err(error) = run(&mut connection, "COMMIT").await {
+        let next = self.line.next_at_once();
+        let commit = if next.is_some() { "COMMIT AND CHAIN" } else { "COMMIT" };
+        if let Err(error) = run(&mut connection, commit).await {
+            next.into_iter().for_each(|request| self.line.put_back(request));
             return lose(done, &refused(error));
         }
         failpoint::hit_in(self.shared.name, "after-commit");
@@ -111,17 +119,28 @@ impl Writer {
             // Who left meanwhile finds its reply by its key.
             let _ = receipt.send(Ok(()));
         }
-        Some(connection)
+        match next {
+            Some(next) => After::Begun(connection, next),
+            None => After::Idle(Some(connection)),
+        }
     }
+}
+
+/// What a group leaves behind.
+enum After {
+    /// The next transaction, and the unit that waits for it.
+    Begun(PgConnection, Request),
+    /// The connection, if it is fit for another group.
+    Idle(Option<PgConnection>),
 }
 
 /// Gives a group up with its connection: nothing of it is in the database, or nobody knows whether it is. Everyone in it is
 /// told.
-fn lose(done: Vec<Receipt>, error: &Error) -> Option<PgConnection> {
+fn lose(done: Vec<Receipt>, error: &Error) -> After {
     for receipt in done {
         let _ = receipt.send(Err(error.clone()));
     }
-    None
+    After::Idle(None)
 }
 
 /// Undoes a unit. A statement of it that nobody waited for may fail first: that answer is not the one to this.
