@@ -39,6 +39,6 @@ impl Db {
             }
             Ok(backlog)
         };
-        self.read(look).await
+        self.snapshot(look).await
     }
 }

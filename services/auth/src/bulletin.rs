@@ -90,7 +90,7 @@ impl Bulletin {
         let (before, now) = (self.told.borrow().clone(), db.clock().now());
         let since = before.looked - OVERLAP;
         let (keys, ended) = db
-            .read(async |session| {
+            .snapshot(async |session| {
                 Ok((store::keys(session, now).await?, store::revocations(session, since, now).await?))
             })
             .await?;

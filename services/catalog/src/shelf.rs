@@ -65,7 +65,7 @@ impl Shelf {
                 let promotions = if without_promotions { Some(prices::promotions(session, now).await?) } else { None };
                 Ok((offers, promotions))
             };
-            let (offers, promotions) = db.read(load).await?;
+            let (offers, promotions) = db.snapshot(load).await?;
             if let Some(promotions) = promotions {
                 kept.promotions = Some(promotions.into());
             }

@@ -150,7 +150,7 @@ impl InventoryService for Service {
             }
             store::stock::movements(session, &ids[0], before, size + 1).await
         };
-        let found = self.0.db.read(read).await?;
+        let found = self.0.db.snapshot(read).await?;
         let (found, next_page_token) = self.cut(found, size, &list, |movement| movement.sequence.to_string());
         let stock_movements = found.iter().map(proto::movement).collect();
         Ok(Response::new(api::ListStockMovementsResponse { stock_movements, next_page_token }))

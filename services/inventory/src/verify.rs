@@ -51,7 +51,7 @@ pub(crate) async fn by_pages(db: &Db, size: i64) -> Result<Findings, Error> {
             Some(end) => Ok(Some((audit::counted(session, &after, &end).await?, end))),
             None => Ok(None),
         };
-        let Some((items, end)) = db.read(read).await? else { break };
+        let Some((items, end)) = db.snapshot(read).await? else { break };
         for item in &items {
             findings.items += 1;
             compare(item, &mut findings);
@@ -62,7 +62,7 @@ pub(crate) async fn by_pages(db: &Db, size: i64) -> Result<Findings, Error> {
     }
     // At one moment, since an item changes together with a reservation: as much as is under way, however much ever was.
     let now = db.clock().now();
-    db.read(async |session: &mut Session| set_aside(session, now, size, &mut findings).await).await?;
+    db.snapshot(async |session: &mut Session| set_aside(session, now, size, &mut findings).await).await?;
     Ok(findings)
 }
 

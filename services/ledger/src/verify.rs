@@ -59,7 +59,7 @@ async fn accounts(service: &Service, size: i64, sums: &mut BTreeMap<String, Sum>
         let (end, found) = service
             .0
             .db
-            .read(async |session: &mut Session| {
+            .snapshot(async |session: &mut Session| {
                 let owners = verify_store::owners(session, &after, size).await?;
                 let end = cut(&owners, size);
                 let found = verify_store::accounts(session, &Page { after: &after, end: &end }).await?;
@@ -97,7 +97,7 @@ async fn transactions(service: &Service, size: i64, sums: &mut BTreeMap<String, 
         let (end, found) = service
             .0
             .db
-            .read(async |session: &mut Session| {
+            .snapshot(async |session: &mut Session| {
                 let end = verify_store::last_transaction(session, &after, size).await?;
                 let end = end.unwrap_or_else(|| END.to_owned());
                 let found = verify_store::unbalanced(session, &Page { after: &after, end: &end }).await?;

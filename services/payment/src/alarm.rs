@@ -47,6 +47,6 @@ pub async fn run(service: &Service, draining: &Draining) {
 pub(crate) async fn oldest(service: &Service) -> Result<Option<(String, Duration)>, Error> {
     let now = service.0.db.clock().now();
     let until = service.soon(now);
-    let oldest = service.0.db.read(async |session: &mut Session| unfinished::oldest(session, until).await).await?;
+    let oldest = service.0.db.snapshot(async |session: &mut Session| unfinished::oldest(session, until).await).await?;
     Ok(oldest.map(|(id, since)| (id, now.since(since))))
 }

@@ -50,7 +50,7 @@ pub(crate) async fn once(service: &Service) -> Result<usize, Error> {
     let now = service.0.db.clock().now();
     let kinds: [&Due; 4] = [&store::PAYMENTS, &store::CAPTURES, &store::REFUNDS, &store::METHODS];
     // Looked at before it is taken: a look costs no commit.
-    let due = service.0.db.read(async |session: &mut Session| {
+    let due = service.0.db.snapshot(async |session: &mut Session| {
         let mut due = Vec::new();
         for (kind, table) in kinds.iter().enumerate() {
             due.extend(table.find(session, now, BATCH).await?.into_iter().map(|id| (kind, id)));
@@ -153,7 +153,7 @@ async fn expire(service: &Service, payment: &Payment) -> Result<(), Error> {
 }
 
 async fn capture(service: &Service, payment_id: &str, shipment_id: &str) -> Result<(), Error> {
-    let found = service.0.db.read(async |session: &mut Session| {
+    let found = service.0.db.snapshot(async |session: &mut Session| {
         let payment = store::payments::load(session, &Scope::All, payment_id).await?;
         Ok((payment, captures::load(session, payment_id, shipment_id).await?))
     });

@@ -206,7 +206,7 @@ pub async fn end_capture(service: &Service, payment: &Payment, capture: &Capture
 
 /// Asks the provider to give money back, and writes what it says.
 pub async fn refund(service: &Service, id: &str) -> Result<Refund, Error> {
-    let found = service.0.db.read(async |session: &mut Session| {
+    let found = service.0.db.snapshot(async |session: &mut Session| {
         let Some(refund) = store::refunds::load(session, &Scope::All, id).await? else { return Ok(None) };
         let payment = store::payments::load(session, &Scope::All, &refund.payment_id).await?;
         Ok(payment.map(|payment| (refund, payment)))

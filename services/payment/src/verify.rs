@@ -53,7 +53,7 @@ async fn every_page(service: &Service, subject: Subject, size: i64, problems: &m
     loop {
         // How many more are worth to be named.
         let room = i64::try_from(PROBLEMS_MAX.saturating_sub(problems.len())).unwrap_or_default();
-        let next = service.0.db.read(async |session: &mut Session| {
+        let next = service.0.db.snapshot(async |session: &mut Session| {
             let next = match subject {
                 Subject::Payments => verify::PAYMENTS,
                 Subject::Charges => verify::CHARGES,

@@ -26,6 +26,29 @@ pub(super) enum Way {
     PostgresReader(postgres::Reader),
 }
 
+/// What is left of a read.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Span {
+    /// One statement, which sees one moment by itself.
+    One,
+    /// Any number, in a transaction that sees one moment.
+    Many,
+    /// Nothing.
+    Over,
+}
+
+impl Span {
+    /// Counts a statement.
+    pub(super) fn next(&mut self) -> Result<(), Error> {
+        *self = match self {
+            Self::One => Self::Over,
+            Self::Many => Self::Many,
+            Self::Over => return Err(Error::internal("a read has one statement: several need a snapshot")),
+        };
+        Ok(())
+    }
+}
+
 impl Connection {
     pub(super) fn new(way: Way, counters: Arc<Counters>) -> Self {
         Self { way, counters }

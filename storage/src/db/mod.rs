@@ -213,15 +213,33 @@ impl Db {
         Ok(Connection::new(way, self.0.shared.counters.clone()))
     }
 
-    /// Reads at one moment of the database, beside the writers. Sees every write that has been answered.
+    /// Reads with a single statement, beside the writers. Sees every write that has been answered.
     ///
     /// # Errors
-    /// What `work` refuses, and what [`Session::rows`] does.
+    /// What `work` refuses, what [`Session::rows`] does, and `INTERNAL` for a second statement, which may see another
+    /// moment than the first: [`Self::snapshot`] is for more than one.
     pub async fn read<R>(&self, work: impl AsyncFnOnce(&mut Session) -> Result<R, Error>) -> Result<R, Error> {
         let way = match &self.0.engine {
             Engine::Sqlite(sqlite) => Way::SqliteReader(sqlite.reader().await?),
             Engine::Postgres(postgres) => Way::PostgresReader(postgres.reader().await?),
         };
+        self.look(way, work).await
+    }
+
+    /// Reads with several statements, which all see one moment of the database, beside the writers. Sees every write that
+    /// has been answered.
+    ///
+    /// # Errors
+    /// What `work` refuses, and what [`Session::rows`] does.
+    pub async fn snapshot<R>(&self, work: impl AsyncFnOnce(&mut Session) -> Result<R, Error>) -> Result<R, Error> {
+        let way = match &self.0.engine {
+            Engine::Sqlite(sqlite) => Way::SqliteReader(sqlite.snapshot().await?),
+            Engine::Postgres(postgres) => Way::PostgresReader(postgres.snapshot().await?),
+        };
+        self.look(way, work).await
+    }
+
+    async fn look<R>(&self, way: Way, work: impl AsyncFnOnce(&mut Session) -> Result<R, Error>) -> Result<R, Error> {
         let mut session = Session::new(Connection::new(way, self.0.shared.counters.clone()));
         match timeout(self.0.time_limit, work(&mut session)).await {
             Ok(result) => {

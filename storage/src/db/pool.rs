@@ -69,6 +69,11 @@ impl<C> Lent<C> {
         self.connection.as_mut().ok_or_else(|| Error::internal("a session was used after its end"))
     }
 
+    /// Closes the connection.
+    pub(super) fn forget(&mut self) {
+        self.connection = None;
+    }
+
     /// Gives the connection back for the next user. Without this call it is closed.
     pub(super) fn give_back(&mut self) {
         if let Some(connection) = self.connection.take() {

@@ -20,6 +20,7 @@ use tokio::{
 
 use super::{
     Durability, Shared,
+    connection::Span,
     pool::{Lent, Pool},
 };
 use crate::{
@@ -82,16 +83,23 @@ impl Sqlite {
         Ok(Turn { writer, ended: false })
     }
 
-    /// A reader that sees one moment of the database from its first statement on.
+    /// A reader for one statement.
     pub(super) async fn reader(&self) -> Result<Reader, Error> {
         let mut lent = self.readers.borrow().await?;
         let connection = match lent.idle() {
             Some(connection) => connection,
             None => connect(&self.path, true)?,
         };
-        connection.execute_batch("BEGIN").map_err(refused)?;
         lent.set(connection);
-        Ok(Reader(lent))
+        Ok(Reader { lent, span: Span::One })
+    }
+
+    /// A reader that sees one moment of the database from its first statement on.
+    pub(super) async fn snapshot(&self) -> Result<Reader, Error> {
+        let mut reader = self.reader().await?;
+        reader.span = Span::Many;
+        execute(reader.lent.get()?, "BEGIN")?;
+        Ok(reader)
     }
 
     pub(super) async fn durability(&self) -> Result<Vec<Durability>, Error> {
@@ -242,23 +250,32 @@ impl Drop for Turn {
 }
 
 /// A reader and its snapshot, which ends with it.
-pub(crate) struct Reader(Lent<Connection>);
+pub(crate) struct Reader {
+    lent: Lent<Connection>,
+    span: Span,
+}
 
 impl Reader {
     pub(crate) fn query(&mut self, sql: &str, binds: &[Bind]) -> Result<Vec<Row>, Error> {
-        query(self.0.get()?, sql, binds)
+        self.span.next()?;
+        query(self.lent.get()?, sql, binds)
     }
 
     pub(crate) fn execute(&mut self, sql: &str, binds: &[Bind]) -> Result<u64, Error> {
-        change(self.0.get()?, sql, binds)
+        self.span.next()?;
+        change(self.lent.get()?, sql, binds)
     }
 }
 
 impl Drop for Reader {
     fn drop(&mut self) {
-        let ended = self.0.get().and_then(|connection| execute(connection, "ROLLBACK"));
+        // Of a single statement nothing is open.
+        let ended = self.lent.get().and_then(|connection| match self.span {
+            Span::Many => execute(connection, "ROLLBACK"),
+            Span::One | Span::Over => Ok(()),
+        });
         if ended.is_ok() {
-            self.0.give_back();
+            self.lent.give_back();
         }
     }
 }
@@ -274,7 +291,7 @@ fn connect(path: &str, read_only: bool) -> Result<Connection, Error> {
         connection.busy_timeout(BUSY)?;
         connection.execute_batch(
             "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON;
-             PRAGMA journal_size_limit = 67108864; PRAGMA temp_store = MEMORY;",
+             PRAGMA journal_size_limit = 67108864; PRAGMA wal_autocheckpoint = 4000; PRAGMA temp_store = MEMORY;",
         )?;
         if read_only {
             connection.execute_batch("PRAGMA query_only = ON")?;

@@ -187,7 +187,7 @@ async fn both(db: &Db) -> (i64, i64) {
         let row = session.row("SELECT value FROM counters WHERE id = $1", &[id.into()]).await?;
         row.map_or(Ok(0), |row| row.int(0))
     };
-    db.read(async |session| Ok((one(session, "left").await?, one(session, "right").await?))).await.unwrap()
+    db.snapshot(async |session| Ok((one(session, "left").await?, one(session, "right").await?))).await.unwrap()
 }
 
 #[tokio::test]
@@ -275,7 +275,26 @@ async fn a_read_writes_nothing() {
         let db = open(&database).await;
         let sql = "INSERT INTO counters (id, value) VALUES ('a', 1)";
         assert!(db.read(async |session| session.exec(sql, &[]).await).await.is_err());
+        assert!(db.snapshot(async |session| session.exec(sql, &[]).await).await.is_err());
         assert_eq!(value(&db, "a").await, 0);
+    }
+}
+
+#[tokio::test]
+async fn a_read_has_one_statement_and_leaves_its_connection_fit_for_the_next() {
+    const ONE: &str = "SELECT 1";
+    for database in each_database().await {
+        let db = open(&database).await;
+        let twice = async |session: &mut Session| {
+            session.row(ONE, &[]).await?;
+            session.row(ONE, &[]).await
+        };
+        for _ in 0..3 {
+            let refused = db.read(twice).await.unwrap_err();
+            assert_eq!(refused.reason(), "INTERNAL", "the second may see another moment");
+            assert!(db.snapshot(twice).await.unwrap().is_some());
+            assert!(db.read(async |session| session.row(ONE, &[]).await).await.unwrap().is_some());
+        }
     }
 }
 

@@ -98,7 +98,7 @@ impl PricingService for Service {
         request: Request<proto::ListListPricesRequest>,
     ) -> Reply<proto::ListListPricesResponse> {
         let variant = request.into_inner().variant_id;
-        let found = self.0.db.read(async |session| {
+        let found = self.0.db.snapshot(async |session| {
             goods::product_of(session, &variant).await?;
             prices::list(session, &variant).await
         });

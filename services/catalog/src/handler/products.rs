@@ -38,7 +38,7 @@ impl ProductService for Service {
         let (filter, now) = (Filter { category: &request.category, kind, price }, self.0.db.clock().now());
         let load =
             async |session: &mut Session| store::products(session, &filter, (&after.0, &after.1), size + 1, now).await;
-        let found = self.0.db.read(load).await?;
+        let found = self.0.db.snapshot(load).await?;
         let keys = |product: &Product| vec![product.name.clone(), product.id.clone()];
         let (products, next_page_token) = self.page(found, size, &scope, keys).await?;
         Ok(Response::new(proto::ListProductsResponse { products, next_page_token }))
@@ -53,7 +53,7 @@ impl ProductService for Service {
         let filter = Filter { category: &request.category, kind: message::kind_of(request.kind)?, price: None };
         let (now, currency) = (self.0.db.clock().now(), self.currency(CURRENCY).await?);
         let load = async |session: &mut Session| store::search(session, &query, &filter, size, now).await;
-        let found = self.0.db.read(load).await?;
+        let found = self.0.db.snapshot(load).await?;
         let products = found.iter().map(|product| message::product(product, &currency)).collect();
         Ok(Response::new(proto::SearchProductsResponse { products }))
     }
@@ -126,7 +126,7 @@ impl Service {
     /// The product with this id, if it is `wanted`.
     async fn load(&self, id: &str, wanted: impl Fn(&Product) -> bool) -> Result<proto::Product, Error> {
         let (now, currency) = (self.0.db.clock().now(), self.currency(CURRENCY).await?);
-        let found = self.0.db.read(async |session| store::product(session, id, now).await).await?;
+        let found = self.0.db.snapshot(async |session| store::product(session, id, now).await).await?;
         let product = found.filter(wanted).ok_or_else(|| {
             let message = format!("There is no product `{id}`.");
             Error::new(Reason::ResourceNotFound, message).with("resource", id)

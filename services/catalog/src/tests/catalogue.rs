@@ -199,7 +199,7 @@ async fn a_database_of_assets_only_is_brought_up_with_all_of_them() {
         drop(old);
         let db = open(MIGRATIONS).await;
         let load = async |session: &mut storage::Session| crate::store::product(session, "prd_old", START).await;
-        let product = db.read(load).await.unwrap().unwrap();
+        let product = db.snapshot(load).await.unwrap().unwrap();
         assert_eq!(
             (product.kind(), product.name.as_str(), product.version),
             (crate::product::Kind::Asset, "Bitcoin", 1)

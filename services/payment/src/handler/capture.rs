@@ -21,15 +21,17 @@ pub async fn capture(
     request: api::CapturePaymentRequest,
 ) -> Result<api::CapturePaymentResponse, Error> {
     let api::CapturePaymentRequest { id, shipment_id, amount, r#final: last } = request;
-    let found = service.0.db.read(async |session: &mut Session| {
-        let payment = store::payments::load(session, &Scope::All, &id).await?;
-        let payment = payment.ok_or_else(|| not_found("payment", &id))?;
-        // Of the wallet's payments only those have captures of which something was taken.
-        let fresh = payment.in_house() && payment.captured == 0;
-        let noted = if fresh { None } else { captures::load(session, &id, &shipment_id).await? };
-        Ok((payment, noted))
-    });
-    let (payment, noted) = found.await?;
+    let load = async |session: &mut Session| store::payments::load(session, &Scope::All, &id).await;
+    let payment = service.0.db.read(load).await?.ok_or_else(|| not_found("payment", &id))?;
+    // Of the wallet's payments only those have captures of which something was taken.
+    let (payment, noted) = if payment.in_house() && payment.captured == 0 {
+        (payment, None)
+    } else {
+        let both = async |session: &mut Session| {
+            Ok((load(session).await?.unwrap_or(payment), captures::load(session, &id, &shipment_id).await?))
+        };
+        service.0.db.snapshot(both).await?
+    };
     let asked = amount.map(|amount| payment.currency.parse(&amount)).transpose()?;
     let atoms = asked.unwrap_or_else(|| payment.capturable());
     let state = captures::State::Processing;

@@ -18,17 +18,15 @@ pub async fn process(
     service: &Service,
     request: api::ProcessPaymentRequest,
 ) -> Result<api::ProcessPaymentResponse, Error> {
-    let found = service.0.db.read(async |session: &mut Session| {
-        let existing = store::payments::load(session, &Scope::All, &request.id).await?;
-        if existing.is_some() || request.payment_method_id.is_empty() {
-            return Ok((existing, None));
-        }
-        Ok((None, store::methods::load(session, &request.payment_method_id).await?))
-    });
-    let (existing, method) = found.await?;
-    if let Some(existing) = existing {
+    let db = &service.0.db;
+    let known = async |session: &mut Session| store::payments::load(session, &Scope::All, &request.id).await;
+    if let Some(existing) = db.read(known).await? {
         return repeated(existing, &request);
     }
+    let method = match request.payment_method_id.as_str() {
+        "" => None,
+        id => db.read(async |session: &mut Session| store::methods::load(session, id).await).await?,
+    };
     let payment = asked(service, &request, method)?;
     if payment.in_house() {
         let evidence = settle::ask(service, &payment, "").await?;

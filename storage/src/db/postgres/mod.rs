@@ -16,7 +16,7 @@ use tokio::sync::Mutex;
 
 use self::{
     line::Line,
-    statement::{Statement, refused},
+    statement::{Answer, Statement, gone, refused},
     writer::Writer,
 };
 pub(super) use self::{
@@ -25,6 +25,7 @@ pub(super) use self::{
 };
 use super::{
     Durability, Options, Shared,
+    connection::Span,
     pool::{self, Pool},
 };
 use crate::{
@@ -46,9 +47,6 @@ const SILENT: Duration = Duration::from_secs(1);
 pub(super) const ONE_AT_A_TIME: &str =
     "SET LOCAL lock_timeout = 0; SET LOCAL statement_timeout = 0; SELECT pg_advisory_xact_lock(4702111234474983745);";
 
-/// A read sees one moment, as on SQLite.
-const READ: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY";
-
 pub(crate) struct Postgres {
     server: Arc<Server>,
     line: Arc<Line>,
@@ -64,7 +62,7 @@ impl Postgres {
         let Options { name, pool, time_limit, .. } = *options;
         let server = Arc::new(Server::at(url, name, time_limit)?);
         let mut connection = server
-            .connect()
+            .connect(Purpose::Read)
             .await
             .map_err(|error| unusable(format!("The PostgreSQL database of {name} cannot be reached: {error}.")))?;
         let collation =
@@ -92,20 +90,20 @@ impl Postgres {
         Ok(Turn::new(self.line.clone(), lent))
     }
 
-    /// A reader that sees one moment of the database from its first statement on.
+    /// A reader for one statement.
     pub(super) async fn reader(&self) -> Result<Reader, Error> {
-        let mut lent = self.readers.borrow().await?;
-        // A connection may have died since it was used. Nothing was sent on it yet, so another is as good.
-        while let Some(mut connection) = lent.idle() {
-            if run(&mut connection, READ).await.is_ok() {
-                lent.set(connection);
-                return Ok(Reader(lent));
-            }
-        }
-        let mut connection = self.server.connect().await.map_err(unavailable)?;
-        run(&mut connection, READ).await?;
-        lent.set(connection);
-        Ok(Reader(lent))
+        let mut reader =
+            Reader { lent: self.readers.borrow().await?, span: Span::One, doubtful: true, server: self.server.clone() };
+        reader.connect().await?;
+        Ok(reader)
+    }
+
+    /// A reader that sees one moment of the database from its first statement on.
+    pub(super) async fn snapshot(&self) -> Result<Reader, Error> {
+        let mut reader = self.reader().await?;
+        reader.run(Statement::batch("BEGIN")).await?;
+        reader.span = Span::Many;
+        Ok(reader)
     }
 
     pub(super) async fn durability(&self) -> Result<Vec<Durability>, Error> {
@@ -147,12 +145,18 @@ impl Drop for Postgres {
 /// Where the connections go.
 struct Server(PgConnectOptions);
 
+/// What a connection is for.
+enum Purpose {
+    /// Nothing but reading, and a transaction sees one moment, as on SQLite.
+    Read,
+    Write,
+}
+
 impl Server {
     fn at(url: &str, name: &str, time_limit: Duration) -> Result<Self, Error> {
         let settings = [
             // Durable, whatever the server's defaults.
             ("synchronous_commit", "on".to_owned()),
-            ("default_transaction_isolation", "read committed".to_owned()),
             // Nobody waits long for a lock, and no statement outlasts its unit.
             ("lock_timeout", "500ms".to_owned()),
             ("statement_timeout", milliseconds(time_limit)),
@@ -169,8 +173,13 @@ impl Server {
         Ok(Self(options))
     }
 
-    async fn connect(&self) -> Result<PgConnection, sqlx::Error> {
-        match tokio::time::timeout(CONNECT, self.0.connect()).await {
+    async fn connect(&self, purpose: Purpose) -> Result<PgConnection, sqlx::Error> {
+        let (isolation, read_only) = match purpose {
+            Purpose::Read => ("repeatable read", "on"),
+            Purpose::Write => ("read committed", "off"),
+        };
+        let settings = [("default_transaction_isolation", isolation), ("default_transaction_read_only", read_only)];
+        match tokio::time::timeout(CONNECT, self.0.clone().options(settings).connect()).await {
             Ok(connected) => connected,
             Err(_) => Err(sqlx::Error::PoolTimedOut),
         }
@@ -183,27 +192,64 @@ fn milliseconds(duration: Duration) -> String {
 }
 
 /// A reader and its snapshot. Dropped before [`Reader::close`] it takes its connection with it.
-pub(crate) struct Reader(pool::Lent<PgConnection>);
+pub(crate) struct Reader {
+    lent: pool::Lent<PgConnection>,
+    span: Span,
+    /// The connection may have died since it was used last.
+    doubtful: bool,
+    server: Arc<Server>,
+}
 
 impl Reader {
     pub(super) async fn query(&mut self, sql: Cow<'static, str>, binds: &[Bind]) -> Result<Vec<Row>, Error> {
-        let answer = Statement::query(sql, binds).run(self.0.get()?).await.map_err(refused)?;
-        Ok(answer.rows())
+        self.run(Statement::query(sql, binds)).await.map(Answer::rows)
     }
 
     pub(super) async fn execute(&mut self, sql: &'static str, binds: &[Bind]) -> Result<u64, Error> {
-        let answer = Statement::change(sql.into(), binds).run(self.0.get()?).await.map_err(refused)?;
-        Ok(answer.count())
+        self.run(Statement::change(sql.into(), binds)).await.map(Answer::count)
+    }
+
+    /// What one connection cannot read because it is dead, another can.
+    async fn run(&mut self, statement: Statement) -> Result<Answer, Error> {
+        self.span.next()?;
+        loop {
+            match statement.run(self.lent.get()?).await {
+                Err(error) if gone(&error) => {
+                    self.lent.forget();
+                    if !self.doubtful {
+                        return Err(refused(error));
+                    }
+                    self.connect().await?;
+                }
+                answer => {
+                    self.doubtful = false;
+                    return answer.map_err(refused);
+                }
+            }
+        }
+    }
+
+    /// Takes a connection that was used before, or a new one.
+    async fn connect(&mut self) -> Result<(), Error> {
+        let connection = match self.lent.idle() {
+            Some(connection) => connection,
+            None => {
+                self.doubtful = false;
+                self.server.connect(Purpose::Read).await.map_err(unavailable)?
+            }
+        };
+        self.lent.set(connection);
+        Ok(())
     }
 
     /// Ends the snapshot; the connection serves the next reader.
     pub(super) async fn close(mut self) {
-        let ended = match self.0.get() {
-            Ok(connection) => run(connection, "ROLLBACK").await,
-            Err(error) => Err(error),
+        let ended = match (self.span, self.lent.get()) {
+            (Span::Many, Ok(connection)) => run(connection, "ROLLBACK").await,
+            (_, found) => found.map(|_| ()),
         };
         if ended.is_ok() {
-            self.0.give_back();
+            self.lent.give_back();
         }
     }
 }

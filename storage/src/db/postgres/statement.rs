@@ -195,6 +195,15 @@ fn code(error: &sqlx::Error) -> Option<&str> {
     Some(cause.code())
 }
 
+/// Whether a statement failed because its connection is no more, and nothing else can be said of it.
+pub(super) fn gone(error: &sqlx::Error) -> bool {
+    match error {
+        sqlx::Error::Io(_) | sqlx::Error::Tls(_) | sqlx::Error::Protocol(_) => true,
+        // The server shuts down, or ended a transaction that stood idle.
+        _ => matches!(code(error), Some("57P01" | "57P02" | "57P03" | "25P03")),
+    }
+}
+
 /// What a failed statement means to the unit it is part of.
 pub(super) fn refused(error: sqlx::Error) -> Error {
     match &error {

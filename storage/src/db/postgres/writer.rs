@@ -14,7 +14,7 @@ use sqlx::postgres::PgConnection;
 use tokio::time::timeout;
 
 use super::{
-    Server,
+    Purpose, Server,
     line::{End, Line, Receipt, Request},
     statement::refused,
 };
@@ -60,7 +60,7 @@ impl Writer {
         {
             return Ok(connection);
         }
-        let mut connection = self.server.connect().await.map_err(unavailable)?;
+        let mut connection = self.server.connect(Purpose::Write).await.map_err(unavailable)?;
         run(&mut connection, "BEGIN").await.map_err(refused)?;
         Ok(connection)
     }
