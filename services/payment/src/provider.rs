@@ -17,7 +17,7 @@ pub struct Authorization<'a> {
     /// The payment. Its id is the key.
     pub payment: &'a Payment,
     /// The card, as the provider knows it; empty for the wallet.
-    pub token: &'a str,
+    pub token: &'a Token,
     /// Until when the money is to be secured.
     pub expire_time: Timestamp,
 }
@@ -129,7 +129,7 @@ pub trait Provider: Send + Sync {
     async fn kept(&self, id: &str) -> Result<Option<Token>, Error>;
 
     /// Forgets a card.
-    async fn forget(&self, token: &str) -> Result<(), Error>;
+    async fn forget(&self, token: &Token) -> Result<(), Error>;
 
     /// Reads a callback whose signature was checked.
     fn read(&self, payload: &str) -> Result<Callback, Error>;

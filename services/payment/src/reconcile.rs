@@ -10,7 +10,7 @@ use crate::{
     Service,
     payment::{Command, Evidence, Payment, Release, State, declined},
     settle,
-    store::{self, Due, captures, methods},
+    store::{self, Due, captures, methods, methods::Method},
 };
 
 /// How often the reconciler looks, at the least.
@@ -83,7 +83,14 @@ async fn finish(service: &Service, kind: usize, id: &(String, String)) -> Result
             0 => payment(service, &id.0).await,
             1 => capture(service, &id.0, &id.1).await,
             2 => settle::refund(service, &id.0).await.map(drop),
-            _ => card(service, &id.0).await,
+            _ => {
+                let id = &id.0;
+                let method = service.0.db.read(async |session: &mut Session| methods::load(session, id).await).await?;
+                match method {
+                    Some(method) => card(service, &method).await,
+                    None => Ok(()),
+                }
+            }
         }
     };
     let done = tokio::time::timeout(limit, work).await;
@@ -169,9 +176,9 @@ async fn capture(service: &Service, payment_id: &str, shipment_id: &str) -> Resu
     }
 }
 
-async fn card(service: &Service, id: &str) -> Result<(), Error> {
-    let method = service.0.db.read(async |session: &mut Session| store::methods::load(session, id).await).await?;
-    let Some(method) = method else { return Ok(()) };
+/// Finishes a card as it was loaded. Its row may be ahead of it.
+pub(crate) async fn card(service: &Service, method: &Method) -> Result<(), Error> {
+    let id = &method.id;
     let provider = service.provider_named(&method.provider)?;
     let age = service.0.db.clock().now().since(method.create_time);
     let token = match method.state {
@@ -180,10 +187,18 @@ async fn card(service: &Service, id: &str) -> Result<(), Error> {
             provider.forget(&method.token).await?;
             None
         }
-        methods::State::Ready | methods::State::Failed => None,
+        methods::State::Ready => None,
+        methods::State::Failed => {
+            // Of two requests under one key, one may have been refused and the other not.
+            if let Some(token) = provider.kept(id).await? {
+                provider.forget(&token).await?;
+            }
+            None
+        }
     };
     let work = async |unit: &mut Unit| match (method.state, &token) {
-        (methods::State::Ready, _) => methods::forgotten(unit, id).await,
+        (methods::State::Ready, _) if method.deleted => methods::forgotten(unit, id).await,
+        (methods::State::Ready, _) => Ok(()),
         (methods::State::Processing, Some(token)) => methods::keep(unit, id, token).await,
         // The request may still be on its way, and the caller may repeat it: its number is not known here.
         (methods::State::Processing, None) if age < CARD_EXPECTED => Ok(()),

@@ -9,7 +9,7 @@ use tokio::time::Instant;
 use crate::{
     Service,
     payment::{Command, Evidence, Payment, State, Step},
-    provider::{Authorization, Provider, RefundEvidence, Taking},
+    provider::{Authorization, Provider, RefundEvidence, Taking, Token},
     refund::{self, Refund},
     store::{
         self,
@@ -77,7 +77,7 @@ pub async fn authorize(service: &Service, payment: &Payment) -> Result<Payment, 
 }
 
 /// Asks the provider to secure the money. What it refuses is evidence, too.
-pub async fn ask(service: &Service, payment: &Payment, token: &str) -> Result<Evidence, Error> {
+pub async fn ask(service: &Service, payment: &Payment, token: &Token) -> Result<Evidence, Error> {
     // From the creation, so that a repeat asks for the same.
     let expire_time = payment.create_time + service.0.settings.authorization_lifetime;
     let asked = Authorization { payment, token, expire_time };

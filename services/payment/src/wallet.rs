@@ -140,7 +140,7 @@ impl Provider for Wallet {
         Ok(None)
     }
 
-    async fn forget(&self, _token: &str) -> Result<(), Error> {
+    async fn forget(&self, _token: &Token) -> Result<(), Error> {
         Ok(())
     }
 

@@ -9,7 +9,7 @@ use storage::{Key, Session, Unit};
 use super::payments::reused;
 use crate::{
     Service, proto,
-    provider::{Card, brand, has_check_digit, invalid_method},
+    provider::{Card, Token, brand, has_check_digit, invalid_method},
     settle::not_found,
     store::{
         self,
@@ -42,7 +42,7 @@ pub async fn create(
         id,
         owner: owner.to_owned(),
         provider: service.cards()?.name().to_owned(),
-        token: String::new(),
+        token: Token::default(),
         brand: brand(card.number.reveal()).to_owned(),
         last_four: card.last_four().to_owned(),
         expire_month: expire_month.into(),
@@ -98,8 +98,9 @@ fn same(noted: &Method, asked: &Method) -> bool {
 }
 
 /// Asks the provider to keep a card that is noted, and writes what it says.
-async fn keep(service: &Service, id: &str, card: &Card) -> Result<Method, Error> {
-    let answer = match service.cards()?.tokenize(id, card).await {
+pub(crate) async fn keep(service: &Service, id: &str, card: &Card) -> Result<Method, Error> {
+    let provider = service.cards()?;
+    let answer = match provider.tokenize(id, card).await {
         Err(error) if !error.definitive() => return Err(error),
         answer => answer,
     };
@@ -111,9 +112,16 @@ async fn keep(service: &Service, id: &str, card: &Card) -> Result<Method, Error>
                 store::methods::refuse(unit, id, refusal, until).await?;
             }
         }
-        load(unit, id).await
+        store::methods::load(unit, id).await
     };
-    service.0.db.write(work).await
+    let noted = service.0.db.write(work).await?;
+    if let Ok(token) = &answer
+        && noted.as_ref().is_none_or(|method| method.state != State::Ready)
+    {
+        // Another request under this key was refused, and its answer was noted first: nobody would pay with the card.
+        provider.forget(token).await?;
+    }
+    noted.ok_or_else(unanswered)
 }
 
 async fn load(unit: &mut Unit, id: &str) -> Result<Method, Error> {

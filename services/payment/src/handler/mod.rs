@@ -1,7 +1,7 @@
 //! The RPCs: parse, load, decide, save, reply. No rule and no SQL.
 
 mod capture;
-mod methods;
+pub(crate) mod methods;
 mod payments;
 mod refunds;
 mod webhook;

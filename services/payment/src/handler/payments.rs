@@ -9,7 +9,7 @@ use crate::{
     money::Currency,
     payment::{Command, Payment, State, WALLET},
     proto,
-    provider::{Provider, invalid_method},
+    provider::{Provider, Token, invalid_method},
     settle::{self, Opened, not_found},
     store::{self, methods::Method, payments::Filter},
 };
@@ -29,7 +29,7 @@ pub async fn process(
     };
     let payment = asked(service, &request, method)?;
     if payment.in_house() {
-        let evidence = settle::ask(service, &payment, "").await?;
+        let evidence = settle::ask(service, &payment, &Token::default()).await?;
         failpoint::hit("payment-after-ledger");
         return match settle::open(service, &payment, Command::Learn(evidence)).await? {
             Opened::New(payment) => processed(payment),

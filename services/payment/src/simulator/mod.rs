@@ -229,7 +229,7 @@ impl Provider for Simulator {
         self.db.read(async |session: &mut Session| store::card_kept(session, id).await).await
     }
 
-    async fn forget(&self, token: &str) -> Result<(), Error> {
+    async fn forget(&self, token: &Token) -> Result<(), Error> {
         self.db.write(async |unit: &mut Unit| store::forget_card(unit, token).await).await
     }
 

@@ -118,33 +118,36 @@ pub async fn attempt(unit: &mut Unit, key: &str) -> Result<i64, Error> {
     row.ok_or_else(|| Error::internal("an attempt was not counted"))?.int(0)
 }
 
-/// Keeps a card under a key. Two that ask at once are one after the other, since the key is unique.
+/// Keeps a card under a key, again if it was forgotten. Two that ask at once are one after the other, since the key is
+/// unique.
 pub async fn insert_card(unit: &mut Unit, key: &str, token: &Token, behavior: Behavior) -> Result<(), Error> {
     const INSERT: &str = "INSERT INTO simulator_cards (token, behavior, key) VALUES ($1, $2, $3)
-        ON CONFLICT (key) DO NOTHING";
+        ON CONFLICT (key) DO UPDATE SET token = excluded.token, behavior = excluded.behavior, forget_time = NULL
+        WHERE simulator_cards.forget_time IS NOT NULL";
     match unit.exec(INSERT, &[token.reveal().into(), behavior.name().into(), key.into()]).await? {
         0 => Err(Error::new(Reason::SerializationFailure, "The card is being kept. Ask again.")),
         _ => Ok(()),
     }
 }
 
-/// The token of the card that was kept under a key.
+/// The token of the card that is kept under a key.
 pub async fn card_kept(session: &mut Session, key: &str) -> Result<Option<Token>, Error> {
-    let row = session.row("SELECT token FROM simulator_cards WHERE key = $1", &[key.into()]).await?;
+    const FIND: &str = "SELECT token FROM simulator_cards WHERE key = $1 AND forget_time IS NULL";
+    let row = session.row(FIND, &[key.into()]).await?;
     row.map(|row| row.text(0).map(Token::new)).transpose()
 }
 
 /// What the card of a token does; nothing if there is none, or it is forgotten.
-pub async fn card(session: &mut Session, token: &str) -> Result<Option<Behavior>, Error> {
+pub async fn card(session: &mut Session, token: &Token) -> Result<Option<Behavior>, Error> {
     const FIND: &str = "SELECT behavior FROM simulator_cards WHERE token = $1 AND forget_time IS NULL";
-    let row = session.row(FIND, &[token.into()]).await?;
+    let row = session.row(FIND, &[token.reveal().into()]).await?;
     row.map(|row| Behavior::named(&row.text(0)?)).transpose()
 }
 
-pub async fn forget_card(unit: &mut Unit, token: &str) -> Result<(), Error> {
+pub async fn forget_card(unit: &mut Unit, token: &Token) -> Result<(), Error> {
     const FORGET: &str = "UPDATE simulator_cards SET forget_time = $2 WHERE token = $1 AND forget_time IS NULL";
     let now = unit.now();
-    unit.exec(FORGET, &[token.into(), now.into()]).await.map(drop)
+    unit.exec(FORGET, &[token.reveal().into(), now.into()]).await.map(drop)
 }
 
 pub async fn insert_callback(unit: &mut Unit, message: &Message, send_time: Timestamp) -> Result<(), Error> {

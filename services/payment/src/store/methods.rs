@@ -15,7 +15,7 @@ pub struct Method {
     /// Who keeps the card.
     pub provider: String,
     /// The provider's name for it; empty until it keeps it.
-    pub token: String,
+    pub token: Token,
     /// Such as `visa`.
     pub brand: String,
     /// The last four digits of its number.
@@ -107,7 +107,7 @@ pub async fn insert(unit: &mut Unit, method: &Method, due_time: Timestamp) -> Re
         (&method.id).into(),
         (&method.owner).into(),
         (&method.provider).into(),
-        (&method.token).into(),
+        method.token.reveal().into(),
         (&method.brand).into(),
         (&method.last_four).into(),
         method.expire_month.into(),
@@ -147,9 +147,9 @@ pub async fn delete(unit: &mut Unit, owner: &str, id: &str) -> Result<bool, Erro
     Ok(unit.exec(DELETE, &[id.into(), owner.into(), now.into()]).await? > 0)
 }
 
-/// Notes that the provider has forgotten a card.
+/// Notes that the provider has forgotten a card that its owner removed.
 pub async fn forgotten(unit: &mut Unit, id: &str) -> Result<(), Error> {
-    const DONE: &str = "UPDATE payment_methods SET due_time = NULL WHERE id = $1";
+    const DONE: &str = "UPDATE payment_methods SET due_time = NULL WHERE id = $1 AND delete_time IS NOT NULL";
     unit.exec(DONE, &[id.into()]).await.map(drop)
 }
 
@@ -158,7 +158,7 @@ fn read(row: &Row) -> Result<Method, Error> {
         id: row.text(0)?,
         owner: row.text(1)?,
         provider: row.text(2)?,
-        token: row.text(3)?,
+        token: Token::new(row.text(3)?),
         brand: row.text(4)?,
         last_four: row.text(5)?,
         expire_month: row.int(6)?,

@@ -3,7 +3,7 @@
 use super::*;
 use crate::{
     payment::{Command, Evidence},
-    provider::Taking,
+    provider::{Taking, Token},
     settle,
 };
 
@@ -157,7 +157,7 @@ async fn a_request_that_the_void_overtook_secures_nothing() {
 }
 
 /// The provider's name for the card of a payment.
-async fn token(bench: &Bench, asked: &api::ProcessPaymentRequest) -> String {
+async fn token(bench: &Bench, asked: &api::ProcessPaymentRequest) -> Token {
     let id = asked.payment_method_id.clone();
     let read = async |session: &mut storage::Session| store::methods::load(session, &id).await;
     bench.db.read(read).await.unwrap().unwrap().token

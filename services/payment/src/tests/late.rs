@@ -5,6 +5,7 @@ use contracts::ledger::v1::hold;
 use super::*;
 use crate::{
     payment::{Command, Evidence, Payment, Release},
+    provider::Token,
     settle,
 };
 
@@ -94,7 +95,7 @@ async fn a_hold_that_is_made_for_a_voided_payment_is_let_go() {
             ..blank.clone()
         };
         settle::open(&bench.service, &blank, Command::Void { taken: 0 }).await.unwrap();
-        let evidence = as_service(settle::ask(&bench.service, &payment, "")).await.unwrap();
+        let evidence = as_service(settle::ask(&bench.service, &payment, &Token::default())).await.unwrap();
         assert_eq!(bench.ledger.hold(&asked.id).unwrap().0, hold::State::Held);
         settle::open(&bench.service, &payment, Command::Learn(evidence)).await.unwrap();
         assert_eq!(bench.state(&asked.id).await, State::Voided);

@@ -7,8 +7,10 @@ use std::{
 
 use super::*;
 use crate::{
-    provider::{Card, brand, has_check_digit},
+    handler::methods::keep,
+    provider::{Authorization, Card, brand, has_check_digit},
     simulator::cards,
+    store::methods::Method,
 };
 
 #[tokio::test]
@@ -60,7 +62,6 @@ async fn a_removed_card_is_kept_until_the_payments_that_it_was_asked_for_are_ans
         assert_eq!(bench.reconcile().await, 0);
         assert_eq!(bench.later().await, 1);
         assert_eq!(bench.state(&asked.id).await, State::Authorized);
-        const KEPT: &str = "SELECT COUNT(*) FROM simulator_cards WHERE forget_time IS NULL";
         assert_eq!(bench.number(KEPT).await, 1);
         assert_eq!((bench.reconcile().await, bench.number(KEPT).await), (1, 0));
         bench.assert_sound().await;
@@ -154,7 +155,9 @@ async fn the_same_card_added_many_times_at_once_is_kept_once() {
         let (me, request) = (id("usr"), adding(GOOD));
         for answer in futures::future::join_all((0..8).map(|_| add(&bench, &me, &request))).await {
             let busy = ["SERIALIZATION_FAILURE", "LOCK_CONFLICT"];
-            assert!(answer.as_ref().is_ok_and(|_| true) || busy.contains(&answer.as_ref().unwrap_err().reason()));
+            if let Err(error) = answer {
+                assert!(busy.contains(&error.reason()), "{error}");
+            }
         }
         add(&bench, &me, &request).await.unwrap();
         assert_eq!(list(&bench, &me).await.len(), 1);
@@ -179,6 +182,73 @@ async fn a_card_that_was_refused_stays_refused_under_its_key() {
         bench.reconcile().await;
         assert_eq!(bench.number("SELECT COUNT(*) FROM payment_methods").await, 0, "it is not remembered for ever");
     }
+}
+
+/// Adds a card, and gives back its row.
+async fn noted(bench: &Bench, owner: &str) -> Method {
+    let added = bench.add_card(owner, GOOD).await.unwrap();
+    let read = async |session: &mut storage::Session| store::methods::load(session, &added.id).await;
+    bench.db.read(read).await.unwrap().unwrap()
+}
+
+const KEPT: &str = "SELECT COUNT(*) FROM simulator_cards WHERE forget_time IS NULL";
+
+#[tokio::test]
+async fn a_card_that_is_removed_while_the_reconciler_looks_at_it_is_forgotten_all_the_same() {
+    for bench in Bench::each().await {
+        let me = id("usr");
+        let loaded = noted(&bench, &me).await;
+        delete(&bench, &me, &loaded.id).await.unwrap();
+        reconcile::card(&bench.service, &loaded).await.unwrap();
+        assert_eq!(bench.number(KEPT).await, 1);
+        assert_eq!((bench.reconcile().await, bench.reconcile().await), (1, 0));
+        assert_eq!(bench.number(KEPT).await, 0);
+    }
+}
+
+/// A card on its way to the provider, with the code on its back.
+fn written(security_code: &str) -> Card {
+    let secret = kit::config::Secret::new;
+    Card { number: secret(GOOD), security_code: secret(security_code), expire_month: 12, expire_year: 2099 }
+}
+
+#[tokio::test]
+async fn a_card_that_is_kept_after_another_request_under_its_key_was_refused_is_forgotten() {
+    for bench in Bench::each().await {
+        let loaded = noted(&bench, &id("usr")).await;
+        bench.run_sql("UPDATE payment_methods SET state = 'PROCESSING', token = ''").await;
+        let refused = keep(&bench.service, &loaded.id, &written("7373")).await.unwrap();
+        assert_eq!((refused.state, bench.number(KEPT).await), (store::methods::State::Failed, 1));
+        assert_eq!(keep(&bench.service, &loaded.id, &written("737")).await.unwrap(), refused);
+        assert_eq!(bench.number(KEPT).await, 0);
+
+        bench.run_sql("DELETE FROM payment_methods").await;
+        keep(&bench.service, &loaded.id, &written("737")).await.unwrap_err();
+        assert_eq!(bench.number(KEPT).await, 0, "nothing is kept that is in no books");
+    }
+}
+
+#[tokio::test]
+async fn a_card_that_was_refused_is_forgotten_before_it_is_removed_from_the_books() {
+    for bench in Bench::each().await {
+        let loaded = noted(&bench, &id("usr")).await;
+        bench.run_sql("UPDATE payment_methods SET state = 'PROCESSING', token = ''").await;
+        keep(&bench.service, &loaded.id, &written("7373")).await.unwrap();
+        assert_eq!(bench.number(KEPT).await, 1);
+        bench.clock.advance(4 * DAY);
+        assert_eq!((bench.reconcile().await, bench.reconcile().await), (1, 0));
+        assert_eq!((bench.number(KEPT).await, bench.number("SELECT COUNT(*) FROM payment_methods").await), (0, 0));
+    }
+}
+
+#[tokio::test]
+async fn the_token_of_a_card_does_not_print() {
+    let bench = Bench::over(Database::sqlite(), settings()).await;
+    let method = noted(&bench, &id("usr")).await;
+    let payment = load(&bench, &bench.captured().await.id).await;
+    let asked = Authorization { payment: &payment, token: &method.token, expire_time: bench.clock.now() };
+    let printed = format!("{method:?} {asked:?}");
+    assert!(method.token.reveal().starts_with("tok_") && !printed.contains("tok_"), "{printed}");
 }
 
 #[tokio::test]
@@ -307,9 +377,7 @@ fn contains(haystack: &[u8], needle: &[u8]) -> bool {
 #[test]
 fn a_card_does_not_print() {
     install();
-    let secret = kit::config::Secret::new;
-    let card = Card { number: secret(GOOD), security_code: secret("737"), expire_month: 12, expire_year: 2099 };
-    assert_eq!(format!("{card:?}"), "Card");
+    assert_eq!(format!("{:?}", written("737")), "Card");
 }
 
 #[test]
