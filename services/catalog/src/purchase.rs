@@ -217,8 +217,8 @@ impl Purchase {
     ///
     /// # Errors
     /// `PRODUCT_UNAVAILABLE` with the first `variant` that is not on sale or has no price in the currency, and all such
-    /// `variants`; `INVALID_FIELD` for a code of no promotion; `UNIT_MISMATCH` if nothing is shipped for this currency; `AMOUNT_OUT_OF_RANGE` if the
-    /// sum does not fit.
+    /// `variants`; `INVALID_FIELD` for a code of no promotion; `UNIT_MISMATCH` if nothing is shipped for this currency;
+    /// `AMOUNT_OUT_OF_RANGE` if the sum does not fit.
     pub fn new(
         basket: &Basket,
         offers: &HashMap<String, Arc<Offer>>,

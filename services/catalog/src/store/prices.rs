@@ -168,19 +168,24 @@ pub async fn promotion_for_update(unit: &mut Unit, id: &str) -> Result<Promotion
     })
 }
 
-/// Saves when a promotion ends, and that its code is free from then on.
+/// Saves when a promotion ends, and that its code is free as soon as no other has it.
 ///
 /// # Errors
 /// See [`offers`].
 pub async fn set_end(unit: &mut Unit, promotion: &Promotion) -> Result<(), Error> {
     const UPDATE: &str = "UPDATE promotions SET end_time = $2 WHERE id = $1";
-    // From before codes were their own, several promotions may have one.
-    const FREE: &str = "UPDATE promotion_codes SET end_time = $2 WHERE code = $1 AND NOT EXISTS
-        (SELECT 1 FROM promotions p WHERE p.code = promotion_codes.code AND (p.end_time IS NULL OR p.end_time > $2))";
+    // From before codes were their own, several promotions may have one: those that end at once see each other's ends.
+    const LOCK: &str = "SELECT code FROM promotion_codes WHERE code = $1";
+    const FREE: &str = "UPDATE promotion_codes SET end_time =
+        (SELECT CASE WHEN COUNT(end_time) < COUNT(*) THEN NULL ELSE MAX(end_time) END FROM promotions WHERE code = $1)
+        WHERE code = $1";
 
+    if let Some(code) = &promotion.code {
+        unit.row_for_update(LOCK, &[code.into()]).await?;
+    }
     unit.exec(UPDATE, &[(&promotion.id).into(), promotion.end_time.into()]).await?;
     if let Some(code) = &promotion.code {
-        unit.exec(FREE, &[code.into(), promotion.end_time.into()]).await?;
+        unit.exec(FREE, &[code.into()]).await?;
     }
     Ok(())
 }

@@ -2,6 +2,7 @@
 
 use contracts::catalog::v1::{CatalogEvent, catalog_event::Event};
 use prost::Message;
+use storage::Unit;
 
 use super::*;
 
@@ -198,6 +199,26 @@ async fn no_two_promotions_that_have_not_ended_share_a_code() {
         let end = EndPromotionRequest { request_id: String::new(), id: second.id };
         as_user(ALICE, service.end_promotion(Request::new(end))).await.unwrap();
         announce(&service, coded("Third")).await.unwrap();
+    }
+}
+
+/// As it was before codes were their own: the one without an end is ended before the other ends by itself.
+#[tokio::test]
+async fn a_code_that_two_promotions_share_is_free_when_the_last_of_them_ends() {
+    for database in each_database().await {
+        let (service, clock) = service(database.url(), Settings::default()).await;
+        let coded = |title: &str| CreatePromotionRequest { code: "SPRING".into(), ..sale(title) };
+        let endless = announce(&service, coded("Endless")).await.unwrap();
+        let brief = CreatePromotionRequest { end_time: Some((START + HOUR).to_proto()), ..sale("Brief") };
+        announce(&service, brief).await.unwrap();
+        let share = async |unit: &mut Unit| unit.exec("UPDATE promotions SET code = 'SPRING'", &[]).await;
+        service.0.db.write(share).await.unwrap();
+
+        let end = EndPromotionRequest { request_id: String::new(), id: endless.id };
+        as_user(ALICE, service.end_promotion(Request::new(end))).await.unwrap();
+        assert_eq!(announce(&service, coded("Next")).await.unwrap_err().reason(), "ALREADY_EXISTS_NAME");
+        clock.advance(HOUR);
+        announce(&service, coded("Next")).await.unwrap();
     }
 }
 
