@@ -12,7 +12,8 @@ use crate::{
 
 /// How long after its time a reservation may still be held.
 const GRACE: Duration = Duration::from_secs(5);
-/// How many movements or reservations are read at a time: few enough that nobody waits for it.
+/// How many movements or reservations are read at a time, but never less than all movements of one item: whoever shares
+/// the database's thread waits while those of the item that was moved most are counted.
 const PAGE: i64 = 5_000;
 /// How many problems are told.
 const PROBLEMS: usize = 100;

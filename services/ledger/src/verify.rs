@@ -11,7 +11,8 @@ use crate::{
     verify_store::{self, Owner, Page},
 };
 
-/// How many entries or transactions one read adds up: few enough that nobody waits for it.
+/// How many entries or transactions one read adds up, but never less than all entries of one owner: those of the house are
+/// spread over several owners, and whoever shares the database's thread waits while the longest of them is added up.
 const PAGE: i64 = 5_000;
 /// After every name and every id: where the last page ends.
 const END: &str = "\u{10FFFF}";
