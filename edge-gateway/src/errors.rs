@@ -39,7 +39,7 @@ pub struct Telling {
     pub path: String,
     /// The domain of an upstream's error that names none.
     pub domain: String,
-    /// Whether the caller sent `If-Match`.
+    /// Whether the caller named an etag in `If-Match`.
     pub conditional: bool,
 }
 

@@ -26,20 +26,30 @@ pub fn of(resource: &str, body: &[u8]) -> Option<HeaderValue> {
 /// The etag that a resource must have by `If-Match`; none for any.
 ///
 /// # Errors
-/// `INVALID_FIELD` if it is not one tag as it was given out.
+/// `INVALID_FIELD` if it is there and is not one tag as it was given out.
 pub fn required(headers: &HeaderMap) -> Result<Option<String>, Error> {
     let tags = list(headers, &IF_MATCH);
     match tags.as_slice() {
-        [] => Ok(None),
+        [] if !headers.contains_key(IF_MATCH) => Ok(None),
         [any] if any == "*" => Ok(None),
         [one] if is_one(one) => Ok(Some(version(one))),
-        _ => Err(refusal("`If-Match` must be one etag, in its quotes, or `*`.")),
+        _ => Err(refusal("If-Match", "`If-Match` must be one etag, in its quotes, or `*`.")),
     }
 }
 
-/// Refuses an `If-Match` for this reason.
-pub fn refusal(what: &str) -> Error {
-    Error::named("INVALID_FIELD", what).violation("If-Match", what)
+/// Refuses a condition in this header, for this reason.
+pub fn refusal(header: &str, what: &str) -> Error {
+    Error::named("INVALID_FIELD", what).violation(header, what)
+}
+
+/// Whether a header is there and names nothing: a guard that guards against nothing was not meant.
+pub fn is_empty(headers: &HeaderMap, name: &HeaderName) -> bool {
+    headers.contains_key(name) && list(headers, name).is_empty()
+}
+
+/// Whether `If-Match` names an etag: `*` names none.
+pub fn is_named(headers: &HeaderMap) -> bool {
+    list(headers, &IF_MATCH).iter().any(|tag| tag != "*")
 }
 
 /// Whether `If-Match` admits what a body with this tag shows.
@@ -48,7 +58,7 @@ pub fn is_admitted(headers: &HeaderMap, tag: &HeaderValue) -> bool {
     let tag = tag.to_str().unwrap_or_default();
     let admits =
         |given: &String| given == "*" || (!given.starts_with("W/") && (given == tag || *given == version(tag)));
-    tags.is_empty() || tags.iter().any(admits)
+    !headers.contains_key(IF_MATCH) || tags.iter().any(admits)
 }
 
 /// Whether the caller has a body with this tag already, by `If-None-Match`.
@@ -119,8 +129,23 @@ mod tests {
         assert_eq!(read(&["\"v,3\""]), Ok(Some("\"v,3\"".to_owned())));
         assert_eq!(read(&["W/\"v3\""]), Ok(Some("W/\"v3\"".to_owned())));
         assert_eq!(read(&["\"v3~x\""]), Ok(Some("\"v3~x\"".to_owned())));
-        for wrong in [&["v3"][..], &["\"a\", \"b\""], &["\"a\"", "\"b\""], &["\"a"]] {
+        for wrong in [&["v3"][..], &["\"a\", \"b\""], &["\"a\"", "\"b\""], &["\"a"], &[""], &[","], &["", " ,"]] {
             assert_eq!(read(wrong), Err("INVALID_FIELD".to_owned()), "{wrong:?}");
+        }
+    }
+
+    #[test]
+    fn an_if_match_names_an_etag_names_any_or_is_empty() {
+        for (values, named, empty) in [
+            (&[][..], false, false),
+            (&["*"], false, false),
+            (&["\"v3\""], true, false),
+            (&["\"v2\", \"v3\""], true, false),
+            (&[""], false, true),
+            (&[","], false, true),
+        ] {
+            let headers = headers(IF_MATCH, values);
+            assert_eq!((is_named(&headers), is_empty(&headers, &IF_MATCH)), (named, empty), "{values:?}");
         }
     }
 
@@ -152,6 +177,8 @@ mod tests {
             (true, "\"v1\", \"v3\""),
             (false, "\"v2\""),
             (false, "W/\"v3\""),
+            (false, ""),
+            (false, ","),
         ] {
             assert_eq!(is_admitted(&headers(IF_MATCH, &[value]), &tag), admitted, "{value}");
         }

@@ -32,7 +32,7 @@ use crate::{
     binding::Binding,
     config::Config,
     errors::{Errors, Telling},
-    grpc,
+    etag, grpc,
     json::Codec,
     pages::Pages,
     router::Router,
@@ -179,7 +179,7 @@ impl Intake {
             trace: trace.id(),
             path: request.uri().path().to_owned(),
             domain: String::new(),
-            conditional: headers.contains_key(header::IF_MATCH),
+            conditional: etag::is_named(headers),
         };
         Intake { trace, client, request_id, telling, method: OnceLock::new(), span }
     }

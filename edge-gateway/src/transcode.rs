@@ -193,15 +193,26 @@ fn request_id(key: &str, principal: &str) -> String {
     }
 }
 
-/// `If-Match` fills the etag of the request. A read has none: there it is compared with the reply.
+/// `If-Match` fills the etag of the request. Most reads take none: there it is compared with the reply, if that shows a
+/// resource with an etag. `If-None-Match` is for reads alone, and for their replies.
 fn put_etag(codec: &Codec, binding: &Binding, headers: &HeaderMap, out: &mut Vec<u8>) -> Result<(), Error> {
+    if !binding.reads() && headers.contains_key(header::IF_NONE_MATCH) {
+        let hint =
+            if binding.guard.is_some() { "Leave it out, or send `If-Match` to guard it." } else { "Leave it out." };
+        let what = format!("`If-None-Match` is for reads, and this call changes something. {hint}");
+        return Err(etag::refusal("If-None-Match", &what));
+    }
     if !headers.contains_key(header::IF_MATCH) {
         return Ok(());
     }
+    let refuse = |what| Err(etag::refusal("If-Match", what));
     let Some(guard) = &binding.guard else {
         return match binding.reads() {
+            true if etag::is_empty(headers, &header::IF_MATCH) => {
+                refuse("`If-Match` names no etag. Name one, in its quotes, or leave it out.")
+            }
             true => Ok(()),
-            false => Err(etag::refusal("`If-Match` guards nothing here: this call takes no etag. Leave it out.")),
+            false => refuse("`If-Match` guards nothing here: this call takes no etag. Leave it out."),
         };
     };
     let Some(wanted) = etag::required(headers)? else { return Ok(()) };
@@ -209,7 +220,7 @@ fn put_etag(codec: &Codec, binding: &Binding, headers: &HeaderMap, out: &mut Vec
     let numbers: Vec<u32> = fields.map(|field| field.number).collect();
     match text_at(out, &numbers) {
         Some(given) if !given.is_empty() && given != wanted.as_bytes() => {
-            return Err(etag::refusal("`If-Match` and `etag` say different things. Send one of them."));
+            return refuse("`If-Match` and `etag` say different things. Send one of them.");
         }
         _ => {}
     }

@@ -51,6 +51,12 @@ async fn an_if_match_that_cannot_be_kept_is_refused_before_the_service_is_called
         ("DELETE /v1/things/x", &["if-match: v3"]),
         ("DELETE /v1/things/x", &["if-match: \"v2\", \"v3\""]),
         ("DELETE /v1/things/x", &["if-match: \"v2\"", "if-match: \"v3\""]),
+        ("DELETE /v1/things/x", &["if-match:"]),
+        ("PATCH /v1/things/x {\"name\":\"n\"}", &["if-match: ,"]),
+        ("POST /v1/things {\"requestId\":\"1\"}", &["if-match:"]),
+        ("GET /v1/things/versioned", &["if-match:"]),
+        ("GET /v1/things/versioned", &["if-match: ,"]),
+        ("GET /v1/things", &["if-match: ,"]),
         ("POST /v1/things {\"requestId\":\"1\"}", &["if-match: \"v3\""]),
     ] {
         let answer = edge.send(line, headers).await;
@@ -61,13 +67,33 @@ async fn an_if_match_that_cannot_be_kept_is_refused_before_the_service_is_called
 }
 
 #[tokio::test]
+async fn an_if_none_match_on_a_change_is_refused_before_the_service_is_called() {
+    let edge = start(Config::default()).await;
+    for (line, header, guarded) in [
+        ("DELETE /v1/things/x", "if-none-match: \"v3\"", true),
+        ("PATCH /v1/things/x {\"name\":\"n\"}", "if-none-match: *", true),
+        ("POST /v1/things {\"requestId\":\"1\"}", "if-none-match: *", false),
+    ] {
+        let answer = edge.send(line, &[header]).await;
+        assert_eq!((answer.status, answer.reason().as_str()), (400, "INVALID_FIELD"), "{line}: {answer:?}");
+        let text = answer.json()["error"]["message"].as_str().unwrap().to_owned();
+        assert!(text.contains("`If-None-Match`") && text.contains("Leave it out"), "{text}");
+        assert_eq!(text.contains("`If-Match`"), guarded, "{line}: {text}");
+    }
+    assert_eq!(edge.upstream.count(), 0);
+}
+
+#[tokio::test]
 async fn another_version_is_412_with_if_match_and_409_with_an_etag_in_the_request() {
     let edge = start(Config::default()).await;
     for (line, headers, status) in [
         ("DELETE /v1/things/x", &["if-match: \"v2\""][..], 412),
         ("DELETE /v1/things/x?etag=%22v2%22", &[], 409),
+        ("DELETE /v1/things/x?etag=%22v2%22", &["if-match: *"], 409),
+        ("DELETE /v1/things/x?etag=%22v2%22", &["if-match: \"v2\""], 412),
         ("PATCH /v1/things/x {}", &["if-match: \"v2\""], 412),
         ("GET /v1/things/versioned", &["if-match: \"v2\""], 412),
+        ("GET /v1/things/versioned", &["if-match: \"v1\", \"v2\""], 412),
         ("GET /v1/things/versioned", &["if-match: \"v3\""], 200),
     ] {
         let answer = edge.send(line, headers).await;
