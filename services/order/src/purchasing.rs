@@ -9,6 +9,8 @@ use contracts::{
 };
 use kit::Error;
 use storage::{Key, Unit};
+use tonic::Status;
+use tonic_types::StatusExt;
 
 use crate::{
     Service,
@@ -110,12 +112,42 @@ impl Service {
         }
     }
 
-    /// What goods cost at this moment.
+    /// What goods cost at this moment. A refusal is in the names of the caller's request.
     pub(crate) async fn price_basket(&self, basket: Basket) -> Result<contracts::catalog::v1::PurchaseQuote, Error> {
         let mut catalog = PricingServiceClient::new(self.0.catalog.clone());
         let request = PricePurchaseRequest { basket: Some(basket) };
-        let reply = catalog.price_purchase(request).await.map_err(Error::from)?.into_inner();
+        let reply = catalog.price_purchase(request).await.map_err(as_ordered)?.into_inner();
         reply.quote.ok_or_else(unpriced)
+    }
+}
+
+/// What the catalog says against a basket, as it is said of an order.
+fn as_ordered(status: Status) -> Error {
+    let Ok(mut details) = status.check_error_details() else { return status.into() };
+    let mut message = status.message().to_owned();
+    if let Some(mut request) = details.bad_request().cloned() {
+        for violation in &mut request.field_violations {
+            let field = ordered(&violation.field);
+            message = message.replace(&violation.field, &field);
+            violation.field = field;
+        }
+        details.set_bad_request(request.field_violations);
+    }
+    if let Some(mut info) = details.error_info().cloned() {
+        if let Some(field) = info.metadata.get_mut("field") {
+            *field = ordered(field);
+        }
+        details.set_error_info(info.reason, info.domain, info.metadata);
+    }
+    Status::with_error_details(status.code(), message, details).into()
+}
+
+/// A field of a basket, as orders and checkouts name it.
+fn ordered(field: &str) -> String {
+    match field.strip_prefix("basket.") {
+        Some("country_code") => "shipping_address.country_code".to_owned(),
+        Some(own) => own.to_owned(),
+        None => field.to_owned(),
     }
 }
 

@@ -250,6 +250,31 @@ async fn a_bad_request_for_goods_is_refused_with_the_field() {
 }
 
 #[tokio::test]
+async fn what_the_catalog_says_of_a_basket_names_the_fields_of_the_order() {
+    for bench in Bench::each_patient().await {
+        for (of_basket, of_order) in [
+            ("basket.promotion_code", "promotion_code"),
+            ("basket.country_code", "shipping_address.country_code"),
+            ("basket.currency", "currency"),
+            ("basket.items[0].quantity", "items[0].quantity"),
+        ] {
+            let refusal = |field: &str| {
+                let error = Error::new(Reason::InvalidField, format!("`{field}` is wrong. Correct the basket."));
+                error.with("field", field).violation(field, "is wrong").domain("catalog.agora")
+            };
+            bench.catalog.refuse(refusal(of_basket).violation("basket.items", "must not be empty"));
+            let refused = bench.create(&user(), items()).await.unwrap_err();
+            assert_eq!(refused, refusal(of_order).violation("items", "must not be empty"));
+        }
+        let busy = Error::new(Reason::Overloaded, "Come back later.")
+            .retry_after(Duration::from_secs(2))
+            .domain("catalog.agora");
+        bench.catalog.refuse(busy.clone());
+        assert_eq!(bench.create(&user(), items()).await.unwrap_err(), busy);
+    }
+}
+
+#[tokio::test]
 async fn the_quote_of_a_purchase_serves_one_order_and_a_repeat_survives_its_end() {
     for bench in Bench::each_patient().await {
         let me = user();
