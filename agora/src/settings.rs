@@ -1,6 +1,6 @@
 //! Everything that can be set, by flag or by environment, and the check that reports every problem at once.
 
-use std::{net::SocketAddr, path::PathBuf, time::Duration};
+use std::{net::SocketAddr, ops::RangeInclusive, path::PathBuf, time::Duration};
 
 use clap::Args;
 use kit::{
@@ -13,6 +13,9 @@ pub const DEVELOPMENT_SECRET: &str = "agora-development-secret-not-for-productio
 
 /// Who sells in a demo. Production names somebody who exists.
 const DEMO_SELLER: &str = "Agora;1 Market Square;12345 Agora";
+
+/// For how long inventory sets goods aside: whole seconds, a day at the most.
+const RESERVATION_LIFETIMES: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(24 * 3600);
 
 /// As many basis points make a whole.
 const WHOLE_BPS: u32 = 10_000;
@@ -245,12 +248,15 @@ impl Platform {
             ("--reconcile-after", self.lifetimes.reconcile_after),
             ("--saga-deadline", self.lifetimes.saga_deadline),
             ("--authorization-lifetime", self.lifetimes.authorization_lifetime),
-            ("--reservation-lifetime", self.lifetimes.reservation_lifetime.unwrap_or(Duration::MAX)),
             ("--tick-interval", self.market.tick_interval),
         ] {
             if time.is_zero() {
                 problems.add(name, "is zero", "Give it a time such as `30s`");
             }
+        }
+        if self.lifetimes.reservation_lifetime.is_some_and(|time| !RESERVATION_LIFETIMES.contains(&time)) {
+            let remedy = "Give it a second at least and 24 hours at most, such as `15m`";
+            problems.add("--reservation-lifetime (AGORA_RESERVATION_LIFETIME)", "is too short or too long", remedy);
         }
         for (name, bps) in [("--fee-bps", self.market.fee_bps), ("--max-slippage-bps", self.market.max_slippage_bps)] {
             if bps >= WHOLE_BPS {
@@ -326,4 +332,35 @@ fn derive(secret: &Secret, purpose: &str) -> Secret {
     let mut mac = Hmac::<sha2::Sha256>::new_from_slice(secret.reveal().as_bytes()).unwrap_or_else(|_| unreachable!());
     mac.update(purpose.as_bytes());
     Secret::new(mac.finalize().into_bytes().iter().map(|byte| format!("{byte:02x}")).collect::<String>())
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Parser)]
+    struct Typed {
+        #[command(flatten)]
+        platform: Platform,
+    }
+
+    #[test]
+    fn goods_are_set_aside_for_a_second_at_least_and_a_day_at_most() {
+        let check = |time: &str| {
+            Typed::parse_from(["agora", "--reservation-lifetime", time])
+                .platform
+                .check()
+                .finish()
+                .map_err(|e| e.to_string())
+        };
+        for time in ["0s", "999ms", "86401s", "2d"] {
+            let report = check(time).unwrap_err();
+            assert!(report.contains("--reservation-lifetime (AGORA_RESERVATION_LIFETIME)"), "{time}: {report}");
+        }
+        for time in ["1s", "15m", "24h"] {
+            assert_eq!(check(time), Ok(()));
+        }
+    }
 }
