@@ -427,4 +427,13 @@ mod tests {
         }
         assert!(query(&connection, sql, &[1.into()]).is_err(), "a parameter without a value");
     }
+
+    #[test]
+    fn sqlite_is_compiled_as_the_workspace_asks() {
+        let connection = Connection::open_in_memory().unwrap();
+        let rows = query(&connection, "SELECT compile_options FROM pragma_compile_options", &[]).unwrap();
+        let options: Vec<String> = rows.iter().map(|row| row.text(0).unwrap()).collect();
+        assert!(options.contains(&"THREADSAFE=2".to_owned()), "{options:?}");
+        assert!(!options.contains(&"ENABLE_MEMORY_MANAGEMENT".to_owned()), "{options:?}");
+    }
 }

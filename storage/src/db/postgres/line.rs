@@ -23,7 +23,7 @@ use crate::error::{overloaded, unavailable};
 const LONGEST: usize = 4_096;
 
 /// After so many commits without a collision, groups may have one unit more.
-const CALM: usize = 32;
+const CALM: usize = 256;
 
 /// How a caller hears whether its unit was committed.
 pub(super) type Receipt = oneshot::Sender<Result<(), Error>>;

@@ -103,7 +103,8 @@ impl Writer {
         self.commit(connection, done).await
     }
 
-    /// Commits, and then answers. With units in line the next transaction begins on the same trip.
+    /// Commits, and then answers. With units in line the next transaction begins on the same trip; the first of them waits for
+    /// this commit then, though another writer may be free before.
     async fn commit(&self, mut connection: PgConnection, done: Vec<Receipt>) -> After {
         failpoint::hit_in(self.shared.name, "before-commit");
         let next = self.line.next_at_once();
