@@ -30,9 +30,9 @@ async fn one_kill_after_another(shape: Shape) -> Result<()> {
     let settings = [("AGORA_DEMO_WAREHOUSE", "true"), ("AGORA_SHIP_DELAY", "50ms")];
     let mut mortal = Mortal::start(shape, &settings).await?;
     let crowd = Crowd::gather(&mortal.client()?, CUSTOMERS).await?;
-    // Nobody changes a password here.
-    let points: Vec<&str> =
-        POINTS.iter().filter(|(_, ways)| *ways != [Way::Password]).map(|(point, _)| *point).collect();
+    // Nobody changes a password or gives a shipment up here.
+    let elsewhere = |ways: &[Way]| ways.iter().all(|way| matches!(way, Way::Password | Way::GivenUp));
+    let points: Vec<&str> = POINTS.iter().filter(|(_, ways)| !elsewhere(ways)).map(|(point, _)| *point).collect();
     for kill in 1..=kills {
         let point = points.choose(&mut rand::rng()).expect("there are points");
         eprintln!("kill {kill} of {kills}: {point}");

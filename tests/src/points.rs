@@ -24,6 +24,8 @@ pub enum Way {
     CancelledUnheard,
     /// A return that is put back into stock.
     Returned,
+    /// A shipment that an operator gives up.
+    GivenUp,
     /// A trade.
     Traded,
     /// A changed password, which ends sessions.
@@ -57,6 +59,7 @@ pub const POINTS: &[(&str, &[Way])] = &[
     ("payment-after-release", &[Way::CancelledByCard]),
     ("shipment-after-commit-stock", &[Way::Wallet]),
     ("shipment-after-capture", &[Way::Card]),
+    ("shipment-after-restock", &[Way::GivenUp]),
     ("return-after-restock", &[Way::Returned]),
     ("return-after-refund", &[Way::Returned]),
     ("refund-after-provider", &[Way::Returned]),

@@ -187,6 +187,37 @@ async fn returned_over_a_kill(mortal: &mut Mortal, person: &Person, good: &Good,
     Ok(())
 }
 
+/// T-STUCK.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_shipment_that_is_given_up_survives_a_kill_at_every_point_of_its_way() -> Result<()> {
+    let mut mortal = Mortal::start(Shape::Meshed, &[]).await?;
+    let client = mortal.client()?;
+    let good = Good::stocked(&Person::admin(&client).await?, "10", 10).await?;
+    let person = Person::register(&client).await?;
+    let half_secured = person.card(cards::HALF_SECURED).await?["id"].clone();
+    for point in points::on(Way::GivenUp) {
+        let client = mortal.client()?;
+        let (caller, admin) = (person.on(&client), Person::admin(&client).await?);
+        let order = caller.buy_with(&[good.times(1)], json!({"paymentMethodId": half_secured})).await?;
+        caller.until(&order["id"], "STATE_CONFIRMED").await;
+        let shipment = admin.ship(&order["id"], &[]).await?;
+        let request =
+            json!({"requestId": key(), "id": shipment["id"], "reason": "The card is no good.", "restock": true});
+        let (operator, first) = (admin.clone(), request.clone());
+        let work = async move { answered(&operator, "order.v1.FulfillmentService/CancelShipment", &first).await };
+        mortal.die_at(point, work).await?;
+
+        let client = mortal.client()?;
+        let (caller, admin) = (person.on(&client), Person::admin(&client).await?);
+        answered(&admin, "order.v1.FulfillmentService/CancelShipment", &request).await;
+        let order = caller.until(&order["id"], "STATE_CANCELLED").await;
+        assert_eq!(order["purchase"]["captured"]["value"], "0.00", "{point}: {order}");
+        assert_eq!(good.available(&client).await?, 10, "{point}: restocked once");
+    }
+    invariants_hold(&mortal.client()?).await?;
+    every_fact_is_told_once(&mortal.platform).await
+}
+
 /// T-IDEM: the process dies while a key is in use.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn fifty_identical_requests_over_a_crash_are_one_order() -> Result<()> {

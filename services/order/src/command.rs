@@ -59,6 +59,12 @@ pub enum Command {
         /// Until when.
         deadline: Timestamp,
     },
+    /// An operator gives up the shipment that is stuck: whoever is at it asks again what to do, and does it until the
+    /// deadline.
+    CancelShipment {
+        /// Until when.
+        deadline: Timestamp,
+    },
     /// Pieces are back.
     Receive {
         /// `rtn_…`.

@@ -237,6 +237,7 @@ impl Service {
     }
 }
 
-fn changed(what: &str) -> Error {
+/// Says that somebody else is at it.
+pub fn changed(what: &str) -> Error {
     Error::new(contracts::r#type::v1::Reason::LockConflict, format!("The {what} is being changed. Try again."))
 }

@@ -8,11 +8,12 @@ use contracts::{
     r#type::v1::Reason,
 };
 use kit::{Error, Scope};
-use storage::Unit;
+use storage::{Unit, failpoint};
 
 use crate::{
     Service,
     charging::Funds,
+    fulfillment,
     order::{Command, Order},
     saga,
     shipment::{self, Open},
@@ -38,11 +39,14 @@ impl Service {
         if !shipment::save(unit, &before, &after).await? {
             return Err(Error::internal(format!("{} left although its order was locked", before.id)));
         }
-        Ok((self.take_up(unit, &order).await?, after))
+        // A change of the order: a pass that began before cannot end it as if the shipment was not given up.
+        let command = Command::CancelShipment { deadline: unit.now() + self.0.settings.stuck_after };
+        Ok((self.change(unit, &order, command, Vec::new()).await?, after))
     }
 }
 
-/// The shipment with what the operator said of it. What became of its goods, by an attempt before, stays.
+/// The shipment with what the operator said of it. What became of its goods, by an attempt before, stays; and goods that
+/// were to be restocked still are, since they may be in stock again without anybody having noted it.
 ///
 /// # Errors
 /// `INVALID_STATE_TRANSITION` unless its order is stuck with it.
@@ -54,10 +58,9 @@ pub fn noted(order: &Order, before: &Shipment, request: &CancelShipmentRequest) 
         let from = shipment::name(before.state());
         return Err(Error::new(Reason::InvalidStateTransition, message).with("from", from).with("to", "CANCELLED"));
     }
-    let goods = before.cancellation.as_ref().map_or(Goods::Unspecified, Cancellation::goods);
-    // What is in stock again is not written off any more.
-    let restock = request.restock || goods == Goods::Restocked;
-    let cancellation = Cancellation { reason: request.reason.clone(), restock, goods: goods.into() };
+    let noted = before.cancellation.clone().unwrap_or_default();
+    let restock = request.restock || noted.restock;
+    let cancellation = Cancellation { reason: request.reason.clone(), restock, ..noted };
     Ok(Shipment { cancellation: Some(cancellation), ..before.clone() })
 }
 
@@ -89,13 +92,16 @@ pub async fn carry_out(
     };
     if became == Goods::Restocked && cancellation.goods() != Goods::Restocked {
         steps::restock(service, &open.shipment.id, goods).await.map_err(|error| halt("restock", error))?;
+        failpoint::hit("shipment-after-restock");
     }
     if became != cancellation.goods() {
         let cancellation = Some(Cancellation { goods: became.into(), ..cancellation });
         let after = Shipment { cancellation, ..open.shipment.clone() };
         // Inventory forgets the keys of requests after a week: whoever goes on then must not restock again.
         let note = async |unit: &mut Unit| shipment::save(unit, &open.shipment, &after).await;
-        service.0.db.write(note).await.map_err(|error| halt("restock", error))?;
+        if !service.0.db.write(note).await.map_err(|error| halt("restock", error))? {
+            return Err(halt("restock", fulfillment::changed("shipment")));
+        }
         open.shipment = after;
     }
     tracing::warn!(shipment = open.shipment.id, goods = became.as_str_name(), "a shipment is given up");

@@ -213,6 +213,10 @@ impl Order {
             (PartiallyFulfilled, Command::Unship { lines, deadline }) if self.is_on("shp_") => {
                 (PartiallyFulfilled, purchase.unship(lines).cancel_rest(), undo(*deadline), &[Fact::Updated])
             }
+            (Confirmed | PartiallyFulfilled, Command::CancelShipment { deadline }) if self.is_on("shp_") => {
+                let saga = Saga { state: saga::State::Running, attempts: 0, ..self.saga.clone() };
+                (self.state, same(), Saga { deadline: Some(*deadline), ..saga }, &[])
+            }
             (PartiallyFulfilled | Fulfilled | Completed, Command::Receive { return_id, lines, deadline }) => {
                 self.must_be_idle()?;
                 let (back, ..) = purchase.take_back(lines)?;
@@ -270,7 +274,7 @@ impl Order {
     }
 
     /// The shipment or return that is under way, by the beginning of its id.
-    fn is_on(&self, prefix: &str) -> bool {
+    pub fn is_on(&self, prefix: &str) -> bool {
         self.saga.task.as_deref().is_some_and(|task| task.starts_with(prefix))
     }
 
@@ -307,7 +311,7 @@ impl Order {
             Command::Reject(_) | Command::GiveUp(..) => State::Rejected,
             Command::RequireAction { .. } => State::Pending,
             Command::Confirm { .. } => State::Confirmed,
-            Command::Undone { .. } | Command::Unship { .. } => State::Cancelled,
+            Command::Undone { .. } | Command::Unship { .. } | Command::CancelShipment { .. } => State::Cancelled,
             Command::Receive { .. } | Command::Refunded(_) | Command::Complete => State::Completed,
         };
         let message = match self.state.is_final() {

@@ -210,7 +210,7 @@ async fn end_shipment(unit: &mut Unit, order: &Order, open: &shipment::Open) -> 
     let physical = |pieces: &LineQuantity| order.purchase().is_some_and(|all| all.is_physical(&pieces.variant_id));
     let shipment = shipment::shipped(before, !before.lines.iter().any(physical), unit.now());
     if !shipment::save(unit, before, &shipment).await? {
-        return Err(Error::internal(format!("{} left before its order knew", before.id)));
+        return Err(Error::internal(format!("{} changed before its order knew", before.id)));
     }
     finish(unit, open.request_key.as_deref(), &CreateShipmentResponse { shipment: Some(shipment.clone()) })?;
     Ok(shipment::Open { shipment, request_key: open.request_key.clone(), refusals: open.refusals })
@@ -220,7 +220,7 @@ async fn end_shipment(unit: &mut Unit, order: &Order, open: &shipment::Open) -> 
 async fn cancel_shipment(unit: &mut Unit, open: &shipment::Open) -> Result<Task, Error> {
     let shipment = shipment::cancelled(&open.shipment);
     if !shipment::save(unit, &open.shipment, &shipment).await? {
-        return Err(Error::internal(format!("{} left before its order knew", shipment.id)));
+        return Err(Error::internal(format!("{} changed before its order knew", shipment.id)));
     }
     finish(unit, open.request_key.as_deref(), &CreateShipmentResponse { shipment: Some(shipment) })?;
     Ok(Task::Order)
@@ -274,7 +274,8 @@ async fn wait(service: &Service, order: &Order, halt: Halt) -> Result<Order, Err
         // There is news, or somebody else goes on with it.
         (false, _) => return Ok(order.clone()),
         (true, true) => {
-            tracing::error!(order = order.id, step, %error, "an order is stuck: repair the cause, then call RetrySaga or CancelShipment");
+            let then = if order.is_on("shp_") { "RetrySaga or CancelShipment" } else { "RetrySaga" };
+            tracing::error!(order = order.id, step, %error, "an order is stuck: repair the cause, then call {then}");
         }
         (true, false) => tracing::info!(order = order.id, step, attempts, %error, "an order waits"),
     }

@@ -79,12 +79,13 @@ pub async fn insert(unit: &mut Unit, open: &Open) -> Result<(), Error> {
     unit.exec(INSERT, &[&head[..], &tail[..]].concat()).await.map(|_| ())
 }
 
-/// Writes a shipment that has moved on. False if somebody else moved it before.
+/// Writes a shipment that has moved on. False if it is not any more as it was read, even if it still stands there.
 pub async fn save(unit: &mut Unit, before: &Shipment, after: &Shipment) -> Result<bool, Error> {
-    const UPDATE: &str = "UPDATE shipments SET state = $3, content = $4, update_time = $5 WHERE id = $1 AND state = $2";
+    const UPDATE: &str =
+        "UPDATE shipments SET state = $3, content = $4, update_time = $5 WHERE id = $1 AND content = $2";
 
-    let [from, to] = [before, after].map(|shipment| name(shipment.state()).into());
-    let binds = [(&after.id).into(), from, to, after.encode_to_vec().into(), unit.now().into()];
+    let [read, written] = [before, after].map(|shipment| shipment.encode_to_vec().into());
+    let binds = [(&after.id).into(), read, name(after.state()).into(), written, unit.now().into()];
     Ok(unit.exec(UPDATE, &binds).await? > 0)
 }
 

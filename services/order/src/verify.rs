@@ -30,7 +30,7 @@ const PROBLEMS: usize = 100;
 /// How long before its deadline a check ends and says where to go on.
 const RESERVE: Duration = Duration::from_secs(1);
 /// What the tokens are for.
-const TOKENS: &str = "orders that are verified";
+pub const TOKENS: &str = "orders that are verified";
 
 /// What is looked at, page by page, in this order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -75,8 +75,9 @@ pub async fn orders(service: &Service, page_token: &str) -> Result<VerifyOrdersR
     let (since, held) = (now - service.0.settings.settled_after, Held::default());
     let mut check = Check { service, now, since, held, order_count: 0, problems: Vec::new() };
     let mut left = match service.0.tokens.decode(page_token, TOKENS)?.as_deref() {
-        Some([subject, from]) => Subject::named(subject).map(|subject| (subject, from.clone())),
-        _ => {
+        Some([subject, from]) => Some((Subject::named(subject).ok_or_else(unknown)?, from.clone())),
+        Some(_) => return Err(unknown()),
+        None => {
             check.held.fill(service, end).await?;
             check.trades().await?;
             Some((Subject::Held, String::new()))
@@ -99,6 +100,11 @@ pub async fn orders(service: &Service, page_token: &str) -> Result<VerifyOrdersR
     };
     let holds = problems.is_empty() && next_page_token.is_empty();
     Ok(VerifyOrdersResponse { holds, order_count, problems, next_page_token })
+}
+
+fn unknown() -> Error {
+    let message = "`page_token` says nothing that can be verified. Repeat the call without it.";
+    Error::named("INVALID_PAGE_TOKEN", message).with("field", "page_token")
 }
 
 impl Subject {

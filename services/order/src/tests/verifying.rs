@@ -177,8 +177,22 @@ async fn a_check_that_runs_out_of_time_says_where_to_go_on_and_misses_nothing() 
         let (problems, orders) = by_pages(&bench).await;
         assert_eq!((problems.len(), orders), (1, 211), "{problems:?}");
         assert!(problems[0].contains(&wrong), "on the last page: {problems:?}");
-        let request = Request::new(api::VerifyOrdersRequest { page_token: "x".to_owned() });
-        let refused = answer(admin_call(), bench.service.verify_orders(request)).await.unwrap_err();
-        assert_eq!(refused.reason(), "INVALID_PAGE_TOKEN");
+    }
+}
+
+#[tokio::test]
+async fn a_token_that_says_nothing_to_verify_is_refused_and_not_taken_for_the_end() {
+    for bench in Bench::each_patient().await {
+        let token = |keys: &[&str]| {
+            let keys: Vec<String> = keys.iter().map(|key| (*key).to_owned()).collect();
+            bench.service.0.tokens.encode(crate::verify::TOKENS, &keys)
+        };
+        for page_token in ["x".to_owned(), token(&["nothing", ""]), token(&["orders"]), token(&["orders", "", ""])] {
+            let request = Request::new(api::VerifyOrdersRequest { page_token });
+            let refused = answer(admin_call(), bench.service.verify_orders(request)).await.unwrap_err();
+            assert_eq!(refused.reason(), "INVALID_PAGE_TOKEN");
+        }
+        let request = Request::new(api::VerifyOrdersRequest { page_token: token(&["orders", ""]) });
+        assert!(answer(admin_call(), bench.service.verify_orders(request)).await.unwrap().holds);
     }
 }
