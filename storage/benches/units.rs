@@ -9,10 +9,10 @@ use storage::{Change, Db, Migration, Options, Unit, testing::Database};
 const RUN: Duration = Duration::from_secs(1);
 const ROUNDS: usize = 5;
 
-const ACCOUNTS: usize = 1_000;
+const ACCOUNTS: usize = 100_000;
 /// Callers, on how many accounts: many, or a few that everybody wants.
-const LOADS: [(usize, usize); 7] =
-    [(1, ACCOUNTS), (8, ACCOUNTS), (64, ACCOUNTS), (256, ACCOUNTS), (64, 100), (64, 16), (64, 1)];
+const LOADS: [(usize, usize); 8] =
+    [(1, ACCOUNTS), (8, ACCOUNTS), (64, ACCOUNTS), (256, ACCOUNTS), (64, 1_000), (64, 100), (64, 16), (64, 1)];
 
 const MIGRATIONS: &[Migration] = &[Migration {
     version: 1,
@@ -41,7 +41,7 @@ async fn measure(db: &Db, callers: usize, accounts: usize) -> (f64, u64) {
     let tasks = (0..callers).map(|caller| {
         let db = db.clone();
         tokio::spawn(async move {
-            let (mut turn, mut refused) = (caller, 0);
+            let (mut turn, mut refused) = (caller * 1_009, 0);
             while Instant::now() < end {
                 let account = format!("account-{}", turn % accounts);
                 turn += 7;
@@ -58,17 +58,14 @@ async fn measure(db: &Db, callers: usize, accounts: usize) -> (f64, u64) {
 }
 
 async fn open(database: &Database, group_limit: usize) -> Db {
+    const FILL: &str = "WITH RECURSIVE numbers (number) AS
+            (SELECT CAST(0 AS BIGINT) UNION ALL SELECT number + 1 FROM numbers WHERE number + 1 < $1)
+        INSERT INTO accounts (id, balance) SELECT 'account-' || CAST(number AS TEXT), 0 FROM numbers";
+
     let options = Options { group_limit, migrations: MIGRATIONS, ..Options::new("bench", Clock::system()) };
     let opened = async {
         let db = Db::open(database.url(), options).await?;
-        db.write(async |unit| {
-            for account in 0..ACCOUNTS {
-                let insert = "INSERT INTO accounts (id, balance) VALUES ($1, 0)";
-                unit.exec(insert, &[format!("account-{account}").into()]).await?;
-            }
-            Ok(())
-        })
-        .await?;
+        db.write(async |unit| unit.exec(FILL, &[(ACCOUNTS as i64).into()]).await).await?;
         Ok(db)
     };
     opened.await.unwrap_or_else(|error: Error| panic!("{error}"))
