@@ -86,6 +86,18 @@ impl ProductService for Service {
         Ok(Response::new(self.add_variant(&Call::current()?, request.into_inner()).await?))
     }
 
+    async fn get_variant(&self, request: Request<proto::GetVariantRequest>) -> Reply<proto::GetVariantResponse> {
+        let variant = request.into_inner().id;
+        let (now, currency) = (self.0.db.clock().now(), self.currency(CURRENCY).await?);
+        let load = async |session: &mut Session| {
+            let id = store::goods::product_of(session, &variant).await?;
+            store::product(session, &id, now).await
+        };
+        let found = self.0.db.snapshot(load).await?.ok_or_else(|| crate::edit::no_variant(&variant))?;
+        let product = Some(message::product(&found, &currency));
+        Ok(Response::new(proto::GetVariantResponse { product }))
+    }
+
     async fn archive_variant(
         &self,
         request: Request<proto::ArchiveVariantRequest>,

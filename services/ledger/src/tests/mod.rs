@@ -97,7 +97,7 @@ impl Bench {
     }
 
     async fn verify(&self) -> api::VerifyLedgerResponse {
-        let request = Request::new(api::VerifyLedgerRequest {});
+        let request = Request::new(api::VerifyLedgerRequest::default());
         self.as_service("ops", self.service.verify_ledger(request)).await.unwrap()
     }
 
@@ -261,6 +261,13 @@ impl ProductService for Catalog {
         &self,
         _: Request<catalog::CreateVariantRequest>,
     ) -> Result<Response<catalog::CreateVariantResponse>, Status> {
+        Err(Status::unimplemented("not here"))
+    }
+
+    async fn get_variant(
+        &self,
+        _: Request<catalog::GetVariantRequest>,
+    ) -> Result<Response<catalog::GetVariantResponse>, Status> {
         Err(Status::unimplemented("not here"))
     }
 
