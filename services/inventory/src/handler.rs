@@ -234,10 +234,12 @@ impl InventoryService for Service {
 
     async fn verify_stock(
         &self,
-        _request: Request<api::VerifyStockRequest>,
+        request: Request<api::VerifyStockRequest>,
     ) -> Result<Response<api::VerifyStockResponse>, Status> {
-        let verify::Findings { items, problems } = verify::verify(&self.0.db).await?;
-        Ok(Response::new(api::VerifyStockResponse { holds: problems.is_empty(), item_count: items, problems }))
+        let (findings, next_page_token) = verify::verify(self, &request.into_inner().page_token).await?;
+        let verify::Findings { items: item_count, problems } = findings;
+        let holds = problems.is_empty() && next_page_token.is_empty();
+        Ok(Response::new(api::VerifyStockResponse { holds, item_count, problems, next_page_token }))
     }
 }
 

@@ -1,11 +1,14 @@
-//! Counting again: what is reserved against the reservations, what is on hand against the movements.
+//! Counting again: what is on hand against the movements, what is reserved against the reservations. A check that runs out
+//! of time says where to go on.
 
 use std::{collections::BTreeMap, time::Duration};
 
-use kit::{Error, Timestamp};
+use kit::{Call, Error, Timestamp};
 use storage::{Db, Session};
+use tokio::time::Instant;
 
 use crate::{
+    Service,
     stock::Pieces,
     store::{audit, audit::Counted, reservations},
 };
@@ -17,6 +20,19 @@ const GRACE: Duration = Duration::from_secs(5);
 const PAGE: i64 = 5_000;
 /// How many problems are told.
 const PROBLEMS: usize = 100;
+/// How long before its deadline a check ends and says where to go on.
+const RESERVE: Duration = Duration::from_secs(1);
+/// What the tokens are for.
+pub(crate) const TOKENS: &str = "stock that is verified";
+
+/// Where a check goes on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Place {
+    /// With the items after this one.
+    Items(String),
+    /// With what is set aside.
+    SetAside,
+}
 
 /// What was counted.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -35,36 +51,90 @@ impl Findings {
     }
 }
 
-/// Counts again, page by page. Each item is looked at at one moment, and all of them while they go on.
+/// Counts again, page by page, from where the token says, for as long as there is time; and the token to go on with, if
+/// that was too short, or if there is no room for more problems. Each item is looked at at one moment, and all of them
+/// while they go on.
 ///
 /// # Errors
-/// If the database cannot be read.
-pub async fn verify(db: &Db) -> Result<Findings, Error> {
-    by_pages(db, PAGE).await
+/// `INVALID_PAGE_TOKEN`; if the database cannot be read.
+pub async fn verify(service: &Service, page_token: &str) -> Result<(Findings, String), Error> {
+    let end = Call::current()?.deadline.and_then(|deadline| deadline.checked_sub(RESERVE));
+    let keys = service.0.tokens.decode(page_token, TOKENS)?;
+    let from = keys.map_or(Ok(Place::start()), |keys| Place::read(&keys).ok_or_else(unknown))?;
+    let (findings, left) = by_pages(&service.0.db, from, PAGE, end).await?;
+    let token = left.map(|place| service.0.tokens.encode(TOKENS, &place.keys()));
+    Ok((findings, token.unwrap_or_default()))
 }
 
-/// Counts again, so much in one read.
-pub(crate) async fn by_pages(db: &Db, size: i64) -> Result<Findings, Error> {
+/// Counts, so much in one read, until everything is counted or the time is over; and where it stopped then.
+pub(crate) async fn by_pages(
+    db: &Db,
+    from: Place,
+    size: i64,
+    end: Option<Instant>,
+) -> Result<(Findings, Option<Place>), Error> {
     let mut findings = Findings::default();
-    let mut after = String::new();
-    loop {
-        let read = async |session: &mut Session| match cut(&audit::items(session, &after, size).await?, size) {
-            Some(end) => Ok(Some((audit::counted(session, &after, &end).await?, end))),
-            None => Ok(None),
+    let mut left = Some(from);
+    while let Some(place) = left {
+        left = match place {
+            Place::Items(after) => Some(items(db, &after, size, &mut findings).await?),
+            Place::SetAside => {
+                // At one moment, since an item changes together with a reservation: as much as is under way, however
+                // much ever was.
+                let now = db.clock().now();
+                let read = async |session: &mut Session| set_aside(session, now, size, &mut findings).await;
+                db.snapshot(read).await?;
+                None
+            }
         };
-        let Some((items, end)) = db.snapshot(read).await? else { break };
-        for item in &items {
-            findings.items += 1;
-            compare(item, &mut findings);
+        if findings.problems.len() >= PROBLEMS || end.is_some_and(|end| Instant::now() >= end) {
+            break;
         }
-        after = end;
         // Whoever waits for this thread goes first.
         tokio::task::yield_now().await;
     }
-    // At one moment, since an item changes together with a reservation: as much as is under way, however much ever was.
-    let now = db.clock().now();
-    db.snapshot(async |session: &mut Session| set_aside(session, now, size, &mut findings).await).await?;
-    Ok(findings)
+    Ok((findings, left))
+}
+
+fn unknown() -> Error {
+    let message = "`page_token` says nothing that can be verified. Repeat the call without it.";
+    Error::named("INVALID_PAGE_TOKEN", message).with("field", "page_token")
+}
+
+impl Place {
+    /// Before everything.
+    pub(crate) fn start() -> Self {
+        Self::Items(String::new())
+    }
+
+    fn keys(self) -> Vec<String> {
+        match self {
+            Self::Items(after) => vec!["items".to_owned(), after],
+            Self::SetAside => vec!["set aside".to_owned()],
+        }
+    }
+
+    fn read(keys: &[String]) -> Option<Self> {
+        match keys {
+            [subject, after] if subject == "items" => Some(Self::Items(after.clone())),
+            [subject] if subject == "set aside" => Some(Self::SetAside),
+            _ => None,
+        }
+    }
+}
+
+/// Counts a page of items. Gives back what comes next.
+async fn items(db: &Db, after: &str, size: i64, findings: &mut Findings) -> Result<Place, Error> {
+    let read = async |session: &mut Session| match cut(&audit::items(session, after, size).await?, size) {
+        Some(end) => Ok(Some((audit::counted(session, after, &end).await?, end))),
+        None => Ok(None),
+    };
+    let Some((items, end)) = db.snapshot(read).await? else { return Ok(Place::SetAside) };
+    for item in &items {
+        findings.items += 1;
+        compare(item, findings);
+    }
+    Ok(Place::Items(end))
 }
 
 /// Where a page of items ends that together have no more movements than this; or of one that has more.

@@ -1,10 +1,12 @@
 //! Adding the books up again, page by page: INV-1 (the entries of every transaction sum to zero, and every account has what
-//! its entries say) and INV-2 (nobody but the house has less than nothing).
+//! its entries say) and INV-2 (nobody but the house has less than nothing). A check that runs out of time says where to go
+//! on.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
-use kit::Error;
+use kit::{Call, Error};
 use storage::Session;
+use tokio::time::Instant;
 
 use crate::{
     Service,
@@ -16,6 +18,29 @@ use crate::{
 const PAGE: i64 = 5_000;
 /// After every name and every id: where the last page ends.
 const END: &str = "\u{10FFFF}";
+/// How long before its deadline a check ends and says where to go on.
+const RESERVE: Duration = Duration::from_secs(1);
+/// What the tokens are for.
+pub(crate) const TOKENS: &str = "books that are verified";
+
+/// What the books of each unit add up to.
+pub type Sums = BTreeMap<String, Sum>;
+
+/// What is looked at, page by page, in this order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Subject {
+    /// Accounts, by owner.
+    Accounts,
+    /// Transactions, by id.
+    Transactions,
+}
+
+/// Where a check goes on: after a name or an id.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Place {
+    subject: Subject,
+    after: String,
+}
 
 /// What the books of a unit add up to.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -37,46 +62,101 @@ impl Sum {
     }
 }
 
-/// Adds everything up, by unit. Each account and each transaction is looked at at one moment, and all of them while they
-/// go on.
+/// Adds everything up, by unit, from where the token says, for as long as there is time; and the token to go on with, if
+/// that was too short. Each account and each transaction is looked at at one moment, and all of them while they go on.
 ///
 /// # Errors
-/// If the database cannot be read.
-pub async fn verify(service: &Service) -> Result<BTreeMap<String, Sum>, Error> {
-    by_pages(service, PAGE).await
+/// `INVALID_PAGE_TOKEN`; if the database cannot be read.
+pub async fn verify(service: &Service, page_token: &str) -> Result<(Sums, String), Error> {
+    let end = Call::current()?.deadline.and_then(|deadline| deadline.checked_sub(RESERVE));
+    let from = match service.0.tokens.decode(page_token, TOKENS)?.as_deref() {
+        None => Place::start(),
+        Some([subject, after]) => Place { subject: Subject::named(subject).ok_or_else(unknown)?, after: after.clone() },
+        Some(_) => return Err(unknown()),
+    };
+    let (sums, left) = by_pages(service, from, PAGE, end).await?;
+    let token = |Place { subject, after }| service.0.tokens.encode(TOKENS, &[subject.name().to_owned(), after]);
+    Ok((sums, left.map(token).unwrap_or_default()))
 }
 
-/// Adds everything up, so much in one read.
-pub(crate) async fn by_pages(service: &Service, size: i64) -> Result<BTreeMap<String, Sum>, Error> {
-    let mut sums = BTreeMap::new();
-    accounts(service, size, &mut sums).await?;
-    transactions(service, size, &mut sums).await?;
-    Ok(sums)
-}
-
-async fn accounts(service: &Service, size: i64, sums: &mut BTreeMap<String, Sum>) -> Result<(), Error> {
-    let mut after = String::new();
-    while after != END {
-        let (end, found) = service
-            .0
-            .db
-            .snapshot(async |session: &mut Session| {
-                let owners = verify_store::owners(session, &after, size).await?;
-                let end = cut(&owners, size);
-                let found = verify_store::accounts(session, &Page { after: &after, end: &end }).await?;
-                Ok((end, found))
-            })
-            .await?;
-        for (code, accounts, wrong) in found {
-            let sum: &mut Sum = sums.entry(code).or_default();
-            sum.accounts += accounts;
-            sum.wrong += wrong;
+/// Adds up, so much in one read, until everything is or the time is over; and where it stopped then.
+pub(crate) async fn by_pages(
+    service: &Service,
+    from: Place,
+    size: i64,
+    end: Option<Instant>,
+) -> Result<(Sums, Option<Place>), Error> {
+    let mut sums = Sums::new();
+    let mut left = Some(from);
+    while let Some(place) = left {
+        let ended = match place.subject {
+            Subject::Accounts => accounts(service, &place.after, size, &mut sums).await?,
+            Subject::Transactions => transactions(service, &place.after, size, &mut sums).await?,
+        };
+        left = place.next(ended);
+        if end.is_some_and(|end| Instant::now() >= end) {
+            break;
         }
-        after = end;
         // Whoever waits for this thread goes first.
         tokio::task::yield_now().await;
     }
-    Ok(())
+    Ok((sums, left))
+}
+
+fn unknown() -> Error {
+    let message = "`page_token` says nothing that can be verified. Repeat the call without it.";
+    Error::named("INVALID_PAGE_TOKEN", message).with("field", "page_token")
+}
+
+impl Subject {
+    const ALL: [Subject; 2] = [Subject::Accounts, Subject::Transactions];
+
+    fn name(self) -> &'static str {
+        match self {
+            Subject::Accounts => "accounts",
+            Subject::Transactions => "transactions",
+        }
+    }
+
+    fn named(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|subject| subject.name() == name)
+    }
+
+    fn next(self) -> Option<Self> {
+        Self::ALL.into_iter().skip_while(|subject| *subject != self).nth(1)
+    }
+}
+
+impl Place {
+    /// Before everything.
+    pub(crate) fn start() -> Self {
+        Self { subject: Subject::Accounts, after: String::new() }
+    }
+
+    /// After a page that ended there.
+    fn next(self, ended: String) -> Option<Self> {
+        if ended == END {
+            return self.subject.next().map(|subject| Self { subject, after: String::new() });
+        }
+        Some(Self { after: ended, ..self })
+    }
+}
+
+/// Adds up a page of accounts. Gives back where it ends.
+async fn accounts(service: &Service, after: &str, size: i64, sums: &mut Sums) -> Result<String, Error> {
+    let read = async |session: &mut Session| {
+        let owners = verify_store::owners(session, after, size).await?;
+        let end = cut(&owners, size);
+        let found = verify_store::accounts(session, &Page { after, end: &end }).await?;
+        Ok((end, found))
+    };
+    let (end, found) = service.0.db.snapshot(read).await?;
+    for (code, accounts, wrong) in found {
+        let sum = sums.entry(code).or_default();
+        sum.accounts += accounts;
+        sum.wrong += wrong;
+    }
+    Ok(end)
 }
 
 /// Where a page of owners ends that together have no more entries than this; or of one who has more.
@@ -92,26 +172,18 @@ fn cut(owners: &[Owner], entries: i64) -> String {
     }
 }
 
-async fn transactions(service: &Service, size: i64, sums: &mut BTreeMap<String, Sum>) -> Result<(), Error> {
-    let mut after = String::new();
-    while after != END {
-        let (end, found) = service
-            .0
-            .db
-            .snapshot(async |session: &mut Session| {
-                let end = verify_store::last_transaction(session, &after, size).await?;
-                let end = end.unwrap_or_else(|| END.to_owned());
-                let found = verify_store::unbalanced(session, &Page { after: &after, end: &end }).await?;
-                Ok((end, found))
-            })
-            .await?;
-        for (code, atoms, unbalanced) in found {
-            let sum: &mut Sum = sums.entry(code).or_default();
-            sum.atoms = sum.atoms.saturating_add(atoms);
-            sum.unbalanced += unbalanced;
-        }
-        after = end;
-        tokio::task::yield_now().await;
+/// Adds up a page of transactions. Gives back where it ends.
+async fn transactions(service: &Service, after: &str, size: i64, sums: &mut Sums) -> Result<String, Error> {
+    let read = async |session: &mut Session| {
+        let end = verify_store::last_transaction(session, after, size).await?.unwrap_or_else(|| END.to_owned());
+        let found = verify_store::unbalanced(session, &Page { after, end: &end }).await?;
+        Ok((end, found))
+    };
+    let (end, found) = service.0.db.snapshot(read).await?;
+    for (code, atoms, unbalanced) in found {
+        let sum = sums.entry(code).or_default();
+        sum.atoms = sum.atoms.saturating_add(atoms);
+        sum.unbalanced += unbalanced;
     }
-    Ok(())
+    Ok(end)
 }

@@ -121,7 +121,7 @@ impl Bench {
     }
 
     async fn verify(&self) -> api::VerifyStockResponse {
-        answer(self.service.verify_stock(Request::new(api::VerifyStockRequest {}))).await.unwrap()
+        answer(self.service.verify_stock(Request::new(api::VerifyStockRequest::default()))).await.unwrap()
     }
 
     /// The facts in the outbox: about what, its number, and what became true. In order of aggregate and number.

@@ -3,7 +3,10 @@
 use storage::Unit;
 
 use super::*;
-use crate::{SeedStock, verify};
+use crate::{
+    SeedStock,
+    verify::{self, Place},
+};
 
 async fn update_item(bench: &Bench, item: &api::StockItem, safety: i64, low: i64) -> Result<api::StockItem, Error> {
     let request = api::UpdateStockItemRequest {
@@ -353,17 +356,71 @@ async fn a_fault_is_found_on_whichever_page_it_is_and_pages_count_the_whole() {
                 bench.receive(&tea, 1).await.unwrap();
                 bench.create(&new_id("rsv"), &[(&tea, 2)]).await.unwrap();
             }
+            let pages = async |size| verify::by_pages(&bench.db, Place::start(), size, None).await.unwrap().0;
             for size in [1, 2, 3, 100] {
-                let found = verify::by_pages(&bench.db, size).await.unwrap();
+                let found = pages(size).await;
                 assert_eq!((found.items, found.problems), (5, vec![]), "{size} at a time");
             }
             bench.db.write(async |unit: &mut Unit| unit.exec(fault, &[]).await).await.unwrap();
             for size in [1, 2, 100] {
-                let found = verify::by_pages(&bench.db, size).await.unwrap();
+                let found = pages(size).await;
                 assert_eq!(found.items, 5);
                 assert!(!found.problems.is_empty(), "{fault}, {size} at a time");
             }
         }
+    }
+}
+
+/// What checks say that have time for a page each: how many items, which problems, and in how many calls.
+async fn verify_in_haste(bench: &Bench) -> (i64, Vec<String>, usize) {
+    let (mut items, mut problems, mut page_token) = (0, Vec::new(), String::new());
+    for calls in 1..20 {
+        let call = Call::background("edge", Duration::from_millis(900));
+        let request = Request::new(api::VerifyStockRequest { page_token });
+        let found = kit::call::run(call, bench.service.verify_stock(request)).await.unwrap().into_inner();
+        assert_eq!(found.holds, found.problems.is_empty() && found.next_page_token.is_empty());
+        items += found.item_count;
+        problems.extend(found.problems);
+        page_token = found.next_page_token;
+        if page_token.is_empty() {
+            return (items, problems, calls);
+        }
+    }
+    panic!("it does not end");
+}
+
+#[tokio::test]
+async fn a_check_that_runs_out_of_time_says_where_to_go_on_and_misses_nothing() {
+    for bench in Bench::each().await {
+        for _ in 0..3 {
+            let tea = bench.variant(10).await;
+            bench.create(&new_id("rsv"), &[(&tea, 2)]).await.unwrap();
+        }
+        let (items, problems, calls) = verify_in_haste(&bench).await;
+        assert_eq!((items, problems), (3, vec![]));
+        assert!(calls > 1);
+        // Seen at the very end, when what is set aside is compared.
+        let fault = "UPDATE stock_items SET reserved = 1 WHERE id = (SELECT MIN(id) FROM stock_items)";
+        bench.db.write(async |unit: &mut Unit| unit.exec(fault, &[]).await).await.unwrap();
+        let (items, problems, _) = verify_in_haste(&bench).await;
+        assert_eq!((items, problems.len()), (3, 1), "{problems:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_token_that_says_nothing_to_verify_is_refused_and_not_taken_for_the_end() {
+    for bench in Bench::each().await {
+        let verify = async |page_token: String| {
+            answer(bench.service.verify_stock(Request::new(api::VerifyStockRequest { page_token }))).await
+        };
+        let token = |keys: &[&str]| {
+            let keys: Vec<String> = keys.iter().map(|key| (*key).to_owned()).collect();
+            bench.service.0.tokens.encode(verify::TOKENS, &keys)
+        };
+        for page_token in ["x".to_owned(), token(&["nothing", ""]), token(&["items"])] {
+            assert_eq!(verify(page_token).await.unwrap_err().reason(), "INVALID_PAGE_TOKEN");
+        }
+        assert!(verify(token(&["set aside"])).await.unwrap().holds);
     }
 }
 

@@ -212,17 +212,17 @@ impl LedgerService for Service {
 
     async fn verify_ledger(
         &self,
-        _request: Request<api::VerifyLedgerRequest>,
+        request: Request<api::VerifyLedgerRequest>,
     ) -> Result<Response<api::VerifyLedgerResponse>, Status> {
-        let sums = verify::verify(self).await?;
-        let holds = sums.values().all(verify::Sum::holds);
+        let (sums, next_page_token) = verify::verify(self, &request.into_inner().page_token).await?;
+        let holds = next_page_token.is_empty() && sums.values().all(verify::Sum::holds);
         let mut units = Vec::with_capacity(sums.len());
         for (code, sum) in sums {
-            let (account_count, accounts_match) = (sum.accounts, sum.wrong == 0);
-            let sum: Option<Amount> = self.show(&code, sum.atoms).await?;
-            units.push(api::UnitCheck { sum, account_count, accounts_match });
+            let verify::Sum { atoms, unbalanced: unbalanced_count, accounts: account_count, wrong } = sum;
+            let sum: Option<Amount> = self.show(&code, atoms).await?;
+            units.push(api::UnitCheck { sum, account_count, accounts_match: wrong == 0, unbalanced_count });
         }
-        Ok(Response::new(api::VerifyLedgerResponse { holds, units }))
+        Ok(Response::new(api::VerifyLedgerResponse { holds, units, next_page_token }))
     }
 }
 

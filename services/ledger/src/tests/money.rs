@@ -5,7 +5,7 @@ use storage::Unit;
 use tonic::Request;
 
 use super::*;
-use crate::verify;
+use crate::verify::{self, Place, by_pages};
 
 #[tokio::test]
 async fn a_trade_moves_money_and_asset_together_and_can_be_read_back() {
@@ -112,17 +112,86 @@ async fn a_fault_is_found_on_whichever_page_it_is_and_pages_add_up_to_the_whole(
             for _ in 0..5 {
                 bench.deposit(&user(), "100").await.unwrap();
             }
-            let whole = verify::verify(&bench.service).await.unwrap();
+            let pages = async |size| by_pages(&bench.service, Place::start(), size, None).await.unwrap().0;
+            let whole = pages(1_000).await;
             for size in [1, 2, 3] {
-                assert_eq!(verify::by_pages(&bench.service, size).await.unwrap(), whole, "{size} at a time");
+                assert_eq!(pages(size).await, whole, "{size} at a time");
             }
             assert!(whole.values().all(verify::Sum::holds), "{whole:?}");
             bench.db.write(async |unit: &mut Unit| unit.exec(fault, &[]).await).await.unwrap();
             for size in [1, 2, 100] {
-                let found = verify::by_pages(&bench.service, size).await.unwrap();
+                let found = pages(size).await;
                 assert!(!found.values().all(verify::Sum::holds), "{fault}, {size} at a time: {found:?}");
             }
         }
+    }
+}
+
+/// What checks say that have time for a page each.
+async fn verify_in_haste(bench: &Bench) -> Vec<api::VerifyLedgerResponse> {
+    let mut checks = Vec::new();
+    let mut page_token = String::new();
+    for _ in 0..20 {
+        let call = Call::background("edge", Duration::from_millis(900));
+        let request = Request::new(api::VerifyLedgerRequest { page_token });
+        let found = answer(call, bench.service.verify_ledger(request)).await.unwrap();
+        page_token = found.next_page_token.clone();
+        checks.push(found);
+        if page_token.is_empty() {
+            return checks;
+        }
+    }
+    panic!("it does not end");
+}
+
+#[tokio::test]
+async fn a_check_that_runs_out_of_time_says_where_to_go_on_and_misses_nothing() {
+    // Two transactions that are off in opposite ways.
+    const FAULTS: [&str; 2] = [
+        "UPDATE entries SET atoms = atoms + 1 WHERE position = 0 AND transaction_id = (SELECT MIN(id) FROM transactions)",
+        "UPDATE entries SET atoms = atoms - 1 WHERE position = 0 AND transaction_id = (SELECT MAX(id) FROM transactions)",
+    ];
+    for bench in Bench::each().await {
+        for _ in 0..3 {
+            bench.deposit(&user(), "100").await.unwrap();
+        }
+        let whole = bench.verify().await;
+        let [unit] = whole.units.as_slice() else { panic!("{whole:?}") };
+        let sum = |checks: &[api::VerifyLedgerResponse], of: fn(&api::UnitCheck) -> i64| -> i64 {
+            checks.iter().flat_map(|check| check.units.iter().map(of)).sum()
+        };
+        let checks = verify_in_haste(&bench).await;
+        assert!(checks.len() > 1, "{checks:?}");
+        assert_eq!(sum(&checks, |unit| unit.account_count), unit.account_count);
+        for check in &checks {
+            assert_eq!(check.holds, check.next_page_token.is_empty(), "it holds only at the end: {checks:?}");
+        }
+        for fault in FAULTS {
+            bench.db.write(async |unit: &mut Unit| unit.exec(fault, &[]).await).await.unwrap();
+        }
+        assert_eq!(sum(&verify_in_haste(&bench).await, |unit| unit.unbalanced_count), 2);
+        let whole = bench.verify().await;
+        let [unit] = whole.units.as_slice() else { panic!("{whole:?}") };
+        assert_eq!((whole.holds, unit.unbalanced_count), (false, 2));
+        assert_eq!(unit.sum.as_ref().map(|sum| sum.value.as_str()), Some("0.00"), "they hide each other");
+    }
+}
+
+#[tokio::test]
+async fn a_token_that_says_nothing_to_verify_is_refused_and_not_taken_for_the_end() {
+    for bench in Bench::each().await {
+        let verify = async |page_token: String| {
+            let request = Request::new(api::VerifyLedgerRequest { page_token });
+            bench.as_service("edge", bench.service.verify_ledger(request)).await
+        };
+        let token = |keys: &[&str]| {
+            let keys: Vec<String> = keys.iter().map(|key| (*key).to_owned()).collect();
+            bench.service.0.tokens.encode(verify::TOKENS, &keys)
+        };
+        for page_token in ["x".to_owned(), token(&["nothing", ""]), token(&["accounts"])] {
+            assert_eq!(verify(page_token).await.unwrap_err().reason(), "INVALID_PAGE_TOKEN");
+        }
+        assert!(verify(token(&["transactions", ""])).await.unwrap().holds);
     }
 }
 
