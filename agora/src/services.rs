@@ -78,7 +78,7 @@ pub const SERVICES: &[Service] = &[
     Service {
         name: "inventory",
         about: "How many pieces there are, and for whom they are set aside",
-        calls: &[],
+        calls: &["catalog"],
         migrations: inventory::MIGRATIONS,
         start: |parts| start_inventory(parts).boxed(),
     },

@@ -59,11 +59,12 @@ pub async fn update_location(unit: &mut Unit, request: api::UpdateLocationReques
     Ok(location)
 }
 
-/// Notes that pieces came, went or were counted.
+/// Notes that pieces came, went or were counted. Nothing happens, and nothing is given back, if the item would be new and
+/// the variant is not `known`.
 ///
 /// # Errors
 /// See [`Item::adjust`]; `ETAG_MISMATCH`; `RESOURCE_NOT_FOUND` for the location.
-pub async fn adjust(unit: &mut Unit, request: &api::AdjustStockRequest) -> Result<Item, Error> {
+pub async fn adjust(unit: &mut Unit, request: &api::AdjustStockRequest, known: bool) -> Result<Option<Item>, Error> {
     let location = match request.location_id.as_str() {
         "" => store::stock::first_location(unit).await?.ok_or_else(|| not_found("active location", "at all"))?,
         id => find_location(unit, id).await?,
@@ -78,10 +79,13 @@ pub async fn adjust(unit: &mut Unit, request: &api::AdjustStockRequest) -> Resul
     before.expect(&request.etag)?;
     let mut after = before.clone();
     let movement = after.adjust(request.kind(), request.quantity, &request.reference, now)?;
+    if before.version == 0 && !known {
+        return Ok(None);
+    }
     after.touch(now);
     let told = follow(&before, &mut after, &movement);
     save(unit, &[&after], &[movement], told).await?;
-    Ok(after)
+    Ok(Some(after))
 }
 
 /// Sets how careful to be with an item.

@@ -2,13 +2,16 @@
 
 use std::time::Duration;
 
-use contracts::inventory::v1::{self as api, inventory_service_server::InventoryService};
+use contracts::{
+    inventory::v1::{self as api, inventory_service_server::InventoryService},
+    r#type::v1::Reason,
+};
 use kit::{Call, Error};
 use storage::{Key, Session, Unit, page};
 use tonic::{Request, Response, Status};
 
 use crate::{
-    Service, changes, proto,
+    Service, catalog, changes, proto,
     reservation::Command,
     store::{self, stock::Filter},
     verify,
@@ -98,11 +101,15 @@ impl InventoryService for Service {
         // The key belongs to the workload, whether or not a user's token came along: a repeat after a crash has none.
         let call = Call { caller: None, ..Call::current()? };
         let key = Key::of(&call, &request.request_id, &request);
-        let reply = self.0.db.once(key, async |unit: &mut Unit| {
-            let item = changes::adjust(unit, &request).await?;
-            Ok(api::AdjustStockResponse { stock_item: Some(proto::item(&item)) })
-        });
-        Ok(Response::new(reply.await?))
+        let reply = match self.adjust(key.clone(), &request, false).await? {
+            Some(reply) => reply,
+            None => {
+                catalog::check(self.0.catalog.clone(), &request.variant_id).await?;
+                let reply = self.adjust(key, &request, true).await?;
+                reply.ok_or_else(|| Error::internal("a variant that was asked about is to be asked about again"))?
+            }
+        };
+        Ok(Response::new(reply))
     }
 
     async fn update_stock_item(
@@ -247,6 +254,29 @@ impl Service {
     /// Carries a command to a reservation out. Gives the reservation as it stands then.
     async fn submit(&self, id: String, command: Command) -> Result<Option<api::Reservation>, Error> {
         Ok(Some(proto::reservation(&self.0.batcher.submit(id, command).await?)))
+    }
+
+    /// Adjusts stock. Nothing has happened, and nothing is given back, if the item would be new and nobody has asked the
+    /// catalog yet: nobody is asked inside of a unit.
+    async fn adjust(
+        &self,
+        key: Option<Key>,
+        request: &api::AdjustStockRequest,
+        asked: bool,
+    ) -> Result<Option<api::AdjustStockResponse>, Error> {
+        let mut unheard = false;
+        let adjust = async |unit: &mut Unit| {
+            match changes::adjust(unit, request, asked).await? {
+                Some(item) => Ok(api::AdjustStockResponse { stock_item: Some(proto::item(&item)) }),
+                None => {
+                    unheard = true;
+                    // Not kept under the key: the answer is still to come.
+                    Err(Error::new(Reason::DependencyUnavailable, "The catalogue has not been asked yet."))
+                }
+            }
+        };
+        let adjusted = self.0.db.once(key, adjust).await;
+        if unheard { Ok(None) } else { adjusted.map(Some) }
     }
 
     /// The sort key in a page token; nothing for a first page.

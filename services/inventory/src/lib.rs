@@ -3,6 +3,7 @@
 //! ever sold twice.
 
 mod batch;
+mod catalog;
 mod changes;
 mod handler;
 mod proto;
@@ -20,7 +21,12 @@ mod tests;
 use std::{sync::Arc, time::Duration};
 
 use contracts::inventory::v1::inventory_service_server::InventoryServiceServer;
-use kit::{Error, config::Secret, drain::Draining, link::Links};
+use kit::{
+    Error,
+    config::Secret,
+    drain::Draining,
+    link::{Link, Links},
+};
 use storage::{Db, Log, Migration, page::Tokens};
 
 pub use seed::SeedStock;
@@ -52,18 +58,19 @@ struct Inner {
     db: Db,
     tokens: Tokens,
     batcher: batch::Batcher,
+    catalog: Link,
     settings: Settings,
 }
 
 impl Service {
-    /// The service over its database. It calls nobody.
+    /// The service over its database. `links` lead to `catalog`.
     ///
     /// # Errors
     /// None yet.
-    pub async fn new(db: Db, _links: &Links, settings: Settings) -> Result<Self, Error> {
+    pub async fn new(db: Db, links: &Links, settings: Settings) -> Result<Self, Error> {
         let tokens = Tokens::new(settings.secret.reveal());
         let batcher = batch::Batcher::new(db.clone());
-        Ok(Self(Arc::new(Inner { db, tokens, batcher, settings })))
+        Ok(Self(Arc::new(Inner { db, tokens, batcher, catalog: links.to("catalog"), settings })))
     }
 
     /// What it answers: `InventoryService`.

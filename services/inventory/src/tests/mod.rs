@@ -1,6 +1,7 @@
 //! What inventory promises, as sentences.
 
 mod batches;
+mod catalog;
 mod expiry;
 mod races;
 mod reservations;
@@ -32,6 +33,7 @@ struct Bench {
     db: Db,
     clock: Clock,
     location: String,
+    catalog: catalog::FakeCatalog,
     database: Database,
 }
 
@@ -48,14 +50,16 @@ impl Bench {
     async fn over(database: Database) -> Bench {
         install();
         let clock = Clock::manual(Timestamp::from_seconds(1_800_000_000));
+        let catalog = catalog::FakeCatalog::default();
+        let links = Links::new().add("catalog", catalog.link());
         let open = async || {
             let options = Options { migrations: MIGRATIONS, ..Options::new("inventory", clock.clone()) };
             let db = Db::open(database.url(), options).await.unwrap();
-            (Service::new(db.clone(), &Links::new(), Settings::default()).await.unwrap(), db)
+            (Service::new(db.clone(), &links, Settings::default()).await.unwrap(), db)
         };
         let (service, db) = open().await;
         let replica = if database.is_postgres() { open().await.0 } else { service.clone() };
-        let mut bench = Bench { service, replica, db, clock, location: String::new(), database };
+        let mut bench = Bench { service, replica, db, clock, location: String::new(), catalog, database };
         bench.location = bench.add_location("Rotterdam", 0).await.unwrap().id;
         bench
     }

@@ -148,8 +148,8 @@ async fn verify_in_haste(bench: &Bench) -> Vec<api::VerifyLedgerResponse> {
 async fn a_check_that_runs_out_of_time_says_where_to_go_on_and_misses_nothing() {
     // Two transactions that are off in opposite ways.
     const FAULTS: [&str; 2] = [
-        "UPDATE entries SET atoms = atoms + 1 WHERE position = 0 AND transaction_id = (SELECT MIN(id) FROM transactions)",
-        "UPDATE entries SET atoms = atoms - 1 WHERE position = 0 AND transaction_id = (SELECT MAX(id) FROM transactions)",
+        "UPDATE entries SET atoms = atoms + 1 WHERE atoms > 0 AND transaction_id = (SELECT MIN(id) FROM transactions)",
+        "UPDATE entries SET atoms = atoms - 1 WHERE atoms > 0 AND transaction_id = (SELECT MAX(id) FROM transactions)",
     ];
     for bench in Bench::each().await {
         for _ in 0..3 {
