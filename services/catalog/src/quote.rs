@@ -122,7 +122,7 @@ impl Quote {
             Side::Buy => self.price > limit,
             Side::Sell => self.price < limit,
         };
-        if worse { Err(slipped(&self, self.price, "the limit")) } else { Ok(self) }
+        if worse { Err(slipped(&self, self.price, "is past the limit: take a worse price, or wait")) } else { Ok(self) }
     }
 
     /// Whether the quote still holds: it has not expired, and the market has not moved against the caller by more than
@@ -145,7 +145,7 @@ impl Quote {
             Side::Buy => moved > quoted * (PER_BPS + i128::from(allowed)),
             Side::Sell => moved < quoted * (PER_BPS - i128::from(allowed)),
         };
-        if past { Err(slipped(self, live, "what was quoted")) } else { Ok(()) }
+        if past { Err(slipped(self, live, "has moved past what was quoted. Ask for a new quote")) } else { Ok(()) }
     }
 }
 
@@ -158,8 +158,8 @@ fn fresh<'a>(market: Option<&'a Tick>, unit: &Unit, terms: &Terms, now: Timestam
     })
 }
 
-fn slipped(quote: &Quote, live: i64, past: &str) -> Error {
-    let message = format!("The market of `{}` has moved past {past}. Ask for a new quote.", quote.unit.code);
+fn slipped(quote: &Quote, live: i64, how: &str) -> Error {
+    let message = format!("The market of `{}` {how}.", quote.unit.code);
     Error::new(Reason::SlippageExceeded, message)
         .with("unit", &quote.unit.code)
         .with("price", amount::format(live, PRICE_SCALE))

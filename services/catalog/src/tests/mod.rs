@@ -283,6 +283,7 @@ async fn a_trade_is_priced_unless_the_market_is_past_the_limit() {
     assert!(as_nobody(price(Side::Sell, "60000", "USD")).await.is_ok());
     let past = as_nobody(price(Side::Buy, "60009.99", "USD")).await.unwrap_err();
     assert_eq!((past.reason(), past.metadata("price")), ("SLIPPAGE_EXCEEDED", Some("60010.00")));
+    assert!(!past.message().contains("quote"), "there was none: {past}");
     assert_eq!(as_nobody(price(Side::Sell, "60000.01", "USD")).await.unwrap_err().reason(), "SLIPPAGE_EXCEEDED");
     assert_eq!(as_nobody(price(Side::Buy, "60010", "EUR")).await.unwrap_err().reason(), "UNIT_MISMATCH");
 }
