@@ -16,7 +16,7 @@ mod wire;
 
 use std::{fmt, sync::Arc};
 
-use prost_reflect::MessageDescriptor;
+use prost_reflect::{FieldDescriptor, MessageDescriptor};
 
 use crate::Error;
 
@@ -49,6 +49,18 @@ impl Validator {
         let found = walk::check(&self.plan, request);
         if found.is_empty() { Ok(()) } else { Err(Violations(found)) }
     }
+}
+
+/// What the contract demands of a field, in the words with which a value that breaks it is refused: `must have at most
+/// 20 characters`. Whether it is required is not among them.
+pub fn words(field: &FieldDescriptor) -> Vec<String> {
+    compile::words(field)
+}
+
+/// Whether a request is refused without the field: the contract says so, or has a rule that nothing, zero or an empty
+/// text breaks.
+pub fn is_required(field: &FieldDescriptor) -> bool {
+    compile::is_required(field)
 }
 
 /// A rule of the contract that would not be enforced.

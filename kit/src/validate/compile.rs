@@ -9,7 +9,7 @@ use prost_reflect::{
 
 use super::{
     Unsupported,
-    rule::{Rule, Value},
+    rule::{Rule, Value, describe_count},
     wire::{Malformed, Raw},
 };
 
@@ -165,6 +165,48 @@ pub(super) fn compile(message: &MessageDescriptor) -> Result<Vec<Message>, Vec<U
     let mut compiler = Compiler { places: HashMap::new(), plan: Vec::new(), problems: Vec::new() };
     compiler.place(message);
     if compiler.problems.is_empty() { Ok(compiler.plan) } else { Err(compiler.problems) }
+}
+
+/// The rules of one field in words, each the rest of a sentence after its name.
+pub(super) fn words(field: &FieldDescriptor) -> Vec<String> {
+    // What is not supported is refused where the message is compiled.
+    let stated = options::read(field, &mut Vec::new());
+    let mut words = Vec::new();
+    if stated.min_count > 0 || stated.max_count < u64::MAX {
+        let noun = if field.is_map() { ("entry", "entries") } else { ("item", "items") };
+        words.push(format!("must have {}", describe_count(noun, stated.min_count, stated.max_count)));
+    }
+    if stated.unique {
+        words.push("must not hold the same item twice".to_owned());
+    }
+    let each = match () {
+        () if field.is_map() => "each value ",
+        () if field.is_list() => "each ",
+        () => "",
+    };
+    // The values of an enum are listed with its type.
+    let told = |rule: &&Rule| !matches!(rule, Rule::Defined(_));
+    words.extend(stated.keys.rules.iter().filter(told).map(|rule| format!("each key {}", rule.describe())));
+    words.extend(stated.element.rules.iter().filter(told).map(|rule| format!("{each}{}", rule.describe())));
+    words
+}
+
+/// Whether a request is refused where the field is not set.
+pub(super) fn is_required(field: &FieldDescriptor) -> bool {
+    let stated = options::read(field, &mut Vec::new());
+    let zero = match field.kind() {
+        Proto::Bool => Type::Bool.zero(),
+        Proto::Double | Proto::Float => Type::Double.zero(),
+        Proto::String => Type::Text.zero(),
+        Proto::Bytes => Type::Bytes.zero(),
+        _ => Type::Int64.zero(),
+    };
+    let refuses_nothing = match field.is_list() || field.is_map() {
+        true => stated.min_count > 0 && !stated.skip_zero_list,
+        false if field.supports_presence() || stated.element.skip_zero => false,
+        false => stated.element.rules.iter().any(|rule| !rule.holds(&zero)),
+    };
+    stated.required || refuses_nothing
 }
 
 struct Compiler {

@@ -6,6 +6,9 @@ use regex::Regex;
 
 use super::format::Format;
 
+/// A text longer than this is not compared with what would match.
+const LONGEST_NEAR_MISS: usize = 64;
+
 /// A value of the wire, decoded. Every integer type is an `i128`; timestamps and durations are nanoseconds.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Value<'a> {
@@ -58,6 +61,8 @@ impl<'a> Value<'a> {
 pub(super) enum Constant {
     Bool(bool),
     Integer(i128),
+    /// A value of an enum, with its name.
+    Named(i128, String),
     Float(f64),
     Text(String),
     Bytes(Vec<u8>),
@@ -68,7 +73,7 @@ impl Constant {
     pub fn value(&self) -> Value<'_> {
         match self {
             Constant::Bool(value) => Value::Bool(*value),
-            Constant::Integer(value) => Value::Integer(*value),
+            Constant::Integer(value) | Constant::Named(value, _) => Value::Integer(*value),
             Constant::Float(value) => Value::Float(*value),
             Constant::Text(text) => Value::Text(text),
             Constant::Bytes(bytes) => Value::Bytes(bytes),
@@ -78,7 +83,7 @@ impl Constant {
     fn equals(&self, value: &Value<'_>) -> bool {
         match (self, value) {
             (Constant::Bool(a), Value::Bool(b)) => a == b,
-            (Constant::Integer(a), Value::Integer(b)) => a == b,
+            (Constant::Integer(a) | Constant::Named(a, _), Value::Integer(b)) => a == b,
             (Constant::Float(a), Value::Float(b)) => a == b,
             _ => matches!(value, Value::Text(_) | Value::Bytes(_)) && self.bytes() == value.bytes(),
         }
@@ -99,7 +104,7 @@ impl fmt::Display for Constant {
             Constant::Bool(value) => write!(f, "{value}"),
             Constant::Integer(value) => write!(f, "{value}"),
             Constant::Float(value) => write!(f, "{value}"),
-            Constant::Text(value) => write!(f, "`{value}`"),
+            Constant::Text(value) | Constant::Named(_, value) => write!(f, "`{value}`"),
             Constant::Bytes(value) => write!(f, "`{}`", value.escape_ascii()),
         }
     }
@@ -219,6 +224,20 @@ impl Rule {
         }
     }
 
+    /// What to tell of a value that breaks the rule, in words that follow the name of the field.
+    pub fn refuse(&self, value: &Value<'_>) -> String {
+        match (self, value) {
+            (Rule::Pattern { example: Some(example), .. }, Value::Text("")) => {
+                format!("is required, such as `{example}`")
+            }
+            (Rule::Pattern { regex, .. }, Value::Text(text)) => {
+                let most = most(regex, text).map(|most| format!(", with {most}")).unwrap_or_default();
+                format!("{}{most}", self.describe())
+            }
+            _ => self.describe(),
+        }
+    }
+
     /// What the value must be, in words that follow the name of the field.
     pub fn describe(&self) -> String {
         match self {
@@ -245,6 +264,38 @@ impl Rule {
             Rule::Format(format) => format!("must be {}", format.describe()),
             Rule::Id(prefix) => format!("must be an id such as `{prefix}_{}`", crate::id::EXAMPLE),
         }
+    }
+}
+
+/// The limit that a text exceeds, if it would match with fewer digits or letters in one place: `at most 8 digits after
+/// `.``. Tells nothing of what the text says, which may be a secret.
+fn most(regex: &Regex, text: &str) -> Option<String> {
+    if text.len() > LONGEST_NEAR_MISS || !text.is_ascii() {
+        return None;
+    }
+    let mut start = 0;
+    for run in text.as_bytes().chunk_by(|a, b| sort(*a) == sort(*b)) {
+        let (end, noun) = (start + run.len(), sort(run[0]));
+        let fits = |length: &usize| regex.is_match(&format!("{}{}", &text[..start + length], &text[end..]));
+        if let (Some(noun), Some(length)) = (noun, (2..run.len()).rev().find(fits)) {
+            let place = match (text[..start].chars().next_back(), text[end..].chars().next()) {
+                (Some('-') | None, Some(next)) => format!(" before `{next}`"),
+                (Some('-') | None, None) => String::new(),
+                (Some(before), _) => format!(" after `{before}`"),
+            };
+            return Some(format!("at most {length} {noun}{place}"));
+        }
+        start = end;
+    }
+    None
+}
+
+/// What sort of character it is, if it is one that may be too many.
+fn sort(byte: u8) -> Option<&'static str> {
+    match byte {
+        b'0'..=b'9' => Some("digits"),
+        b'a'..=b'z' | b'A'..=b'Z' => Some("letters"),
+        _ => None,
     }
 }
 

@@ -68,6 +68,59 @@ fn texts_are_held_to_their_rules() {
 }
 
 #[test]
+fn a_text_that_is_left_empty_is_told_to_be_required_and_one_that_is_too_long_what_is_the_most() {
+    let table = [
+        ("", "is required, such as `12.50`"),
+        ("1,50", "must be like `12.50`"),
+        ("007", "must be like `12.50`"),
+        ("0.123456789", "must be like `12.50`, with at most 8 digits after `.`"),
+        ("-0.123456789", "must be like `12.50`, with at most 8 digits after `.`"),
+        ("-1234567890123456789", "must be like `12.50`, with at most 18 digits"),
+        ("1234567890123456789.5", "must be like `12.50`, with at most 18 digits before `.`"),
+    ];
+    for (value, expected) in table {
+        let expected = format!("value {expected}");
+        assert_eq!(violations("Sum", &encode("Sum", &format!(r#"{{"value": "{value}"}}"#)))[0], expected, "{value}");
+    }
+    let long = "value must be like `12.50`; value must have at most 28 characters";
+    let found = violations("Sum", &encode("Sum", &format!(r#"{{"value": "{}"}}"#, "1".repeat(100_000))));
+    assert_eq!(found.join("; "), long);
+}
+
+#[test]
+fn the_rules_of_a_field_can_be_told_before_any_is_broken() {
+    let told =
+        |message: &str, field: &str| super::words(&descriptor(message).get_field_by_name(field).unwrap()).join("; ");
+    for (message, field, expected) in [
+        ("Texts", "between", "must have between 2 and 4 characters"),
+        ("Texts", "shown", "must be like `USD`, or empty"),
+        ("Texts", "id", "must be an id such as `ord_01h455vb4pex5vsknk084sn02q`"),
+        ("Texts", "ids", "each must be an id such as `ord_01h455vb4pex5vsknk084sn02q`"),
+        ("Numbers", "color", "must not be one of `COLOR_GREEN`"),
+        ("Collections", "numbers", "must not hold the same item twice; each must be at least 0"),
+        ("Collections", "by_name", "must have at most 2 entries; each key must have at most 3 characters"),
+        ("Tree", "children", ""),
+    ] {
+        assert_eq!(told(message, field), expected, "{message}.{field}");
+    }
+}
+
+#[test]
+fn what_a_request_is_refused_without_can_be_told_before() {
+    let field = |path: &str| {
+        let (message, field) = path.split_once('.').unwrap();
+        descriptor(message).get_field_by_name(field).unwrap()
+    };
+    for path in ["Presence.behavior", "Presence.zero_will_do", "Sum.value", "Defaults.always", "Collections.lines"] {
+        assert!(super::is_required(&field(path)), "{path}");
+    }
+    for path in ["Presence.left", "Texts.shown", "Texts.id", "Defaults.if_set", "Defaults.unless_zero", "Numbers.after"]
+    {
+        assert!(!super::is_required(&field(path)), "{path}");
+    }
+}
+
+#[test]
 fn formats_admit_what_they_name_and_nothing_else() {
     let table: &[(&str, &[&str], &[&str])] = &[
         ("email", &["a@b", "a.b+c@example.com"], &["", "a", "@b", "a@", "a@-b", "a b@c", "a@b..c", "a@b@c"]),
@@ -109,7 +162,7 @@ fn numbers_are_held_to_their_rules() {
             (r#"{"notIn": 7}"#, &["not_in must not be one of 7"]),
             (r#"{"yes": false}"#, &["yes must be true"]),
             (r#"{"color": 3}"#, &["color must be one of the values that the contract defines"]),
-            (r#"{"color": 2}"#, &["color must not be one of 2"]),
+            (r#"{"color": 2}"#, &["color must not be one of `COLOR_GREEN`"]),
             (r#"{"wait": "60s"}"#, &[]),
             (r#"{"wait": "0s"}"#, &["wait must be greater than 0s and at most 60s"]),
             (r#"{"wait": "60.000000001s"}"#, &["wait must be greater than 0s and at most 60s"]),

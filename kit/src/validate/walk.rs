@@ -262,7 +262,7 @@ impl<'p> Walk<'p> {
         for rule in &element.rules {
             if !rule.holds(value) {
                 let kind = if matches!(rule, Rule::Id(_)) { Kind::Id } else { Kind::Rule };
-                self.report(path, kind, rule.describe());
+                self.report(path, kind, rule.refuse(value));
             }
         }
     }

@@ -253,8 +253,8 @@ fn value_rule(kind: &Proto, name: &str, value: &OptionValue) -> Result<Option<Ru
     let text = *kind == Proto::String;
     let rule = match (name, value) {
         ("const", value) => Rule::Const(constant(value).ok_or(UNKNOWN)?),
-        ("in", OptionValue::List(values)) => Rule::In(constants(values)?),
-        ("not_in", OptionValue::List(values)) => Rule::NotIn(constants(values)?),
+        ("in", OptionValue::List(values)) => Rule::In(named(kind, constants(values)?)),
+        ("not_in", OptionValue::List(values)) => Rule::NotIn(named(kind, constants(values)?)),
         ("prefix", value) => Rule::Prefix(constant(value).ok_or(UNKNOWN)?),
         ("suffix", value) => Rule::Suffix(constant(value).ok_or(UNKNOWN)?),
         ("contains", value) => Rule::Contains(constant(value).ok_or(UNKNOWN)?),
@@ -281,6 +281,17 @@ fn value_rule(kind: &Proto, name: &str, value: &OptionValue) -> Result<Option<Ru
         _ => return Err(UNKNOWN.into()),
     };
     Ok(Some(rule))
+}
+
+/// The values of an enum with their names; others as they are.
+fn named(kind: &Proto, values: Vec<Constant>) -> Vec<Constant> {
+    let Proto::Enum(enumeration) = kind else { return values };
+    let name = |number: i128| enumeration.get_value(i32::try_from(number).ok()?).map(|value| value.name().to_owned());
+    let named = values.into_iter().map(|value| match value {
+        Constant::Integer(number) => name(number).map_or(value, |name| Constant::Named(number, name)),
+        value => value,
+    });
+    named.collect()
 }
 
 fn constants(values: &[OptionValue]) -> Result<Vec<Constant>, String> {
