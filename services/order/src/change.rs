@@ -7,7 +7,7 @@ use storage::Unit;
 use crate::{
     Service,
     order::{Command, Order},
-    proto,
+    origin, proto,
     saga::{Saga, State},
     store,
 };
@@ -25,10 +25,11 @@ impl Service {
         command: Command,
         told: Vec<Event>,
     ) -> Result<Order, Error> {
+        let cause = origin::cause(&command);
         let (after, facts) = before.decide(command, unit.now())?;
         let mut events: Vec<Event> = facts.iter().map(|fact| proto::event(*fact, &after)).collect();
         events.extend(told);
-        if store::save(unit, before, &after, events, self.0.settings.reconcile_after).await? {
+        if store::save(unit, before, &after, cause, events, self.0.settings.reconcile_after).await? {
             return Ok(after);
         }
         Err(Error::internal(format!("{} changed although it was locked", before.id)))

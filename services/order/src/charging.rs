@@ -56,15 +56,18 @@ pub async fn funds(service: &Service, purchase: &Purchase, amount: &Amount) -> R
     match payment.state() {
         Paid::Authorized if secured >= after && being_taken => Ok(Funds::BeingTaken),
         Paid::Authorized if secured >= after && !expired => Ok(Funds::There),
-        Paid::Failed => Ok(Funds::Gone(declined(payment.decline))),
         Paid::Pending | Paid::Processing | Paid::RequiresAction | Paid::Unspecified => {
             Err(Error::new(Reason::PaymentProcessing, "The money is not secured yet."))
         }
-        Paid::Authorized | Paid::Captured | Paid::Voided => {
-            let message = "The money is not secured any more, so nothing is shipped for it. Order again.";
-            Ok(Funds::Gone(Error::new(Reason::HoldExpired, message).with("payment", &payment.id)))
-        }
+        Paid::Authorized | Paid::Captured | Paid::Voided | Paid::Failed => Ok(Funds::Gone(gone(&payment))),
     }
+}
+
+/// Why money that was secured cannot be taken any more, in the words of the provider if it has any.
+pub fn gone(payment: &Payment) -> Error {
+    let said = payment.decline.as_ref().map(|decline| decline.message.as_str()).filter(|said| !said.is_empty());
+    let message = said.unwrap_or("The money is not secured any more, so nothing is shipped for it. Order again.");
+    Error::new(Reason::HoldExpired, message).with("payment", &payment.id)
 }
 
 /// Takes the money for a parcel.

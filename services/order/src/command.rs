@@ -31,6 +31,8 @@ pub enum Command {
     GiveUp(Rejection, Timestamp),
     /// Somebody does not want it any more: what was not shipped is undone until the deadline.
     Cancel(Timestamp),
+    /// The money that was secured is gone: what was not shipped is undone until the deadline.
+    MoneyGone(Rejection, Timestamp),
     /// What was to be undone is undone.
     Undone {
         /// When the time to return goods is over, if some were shipped.
@@ -56,6 +58,8 @@ pub enum Command {
     Unship {
         /// Which.
         lines: Vec<LineQuantity>,
+        /// Why, unless an operator knows.
+        why: Option<Rejection>,
         /// Until when.
         deadline: Timestamp,
     },

@@ -6,9 +6,9 @@ use kit::{Error, Scope};
 use storage::{Event, Unit, consumer::Handler};
 
 use crate::{
-    Service,
+    Service, charging,
     order::{Command, State},
-    store,
+    steps, store,
 };
 
 /// The topics that order follows.
@@ -47,7 +47,8 @@ impl Reactions {
         };
         let waits = matches!(order.state, State::Confirmed | State::PartiallyFulfilled) && order.saga.is_idle();
         if waits && order.purchase().is_some_and(|purchase| purchase.message().payment_id == payment.id) {
-            let command = Command::Cancel(unit.now() + self.0.0.settings.stuck_after);
+            let why = steps::why(&charging::gone(payment));
+            let command = Command::MoneyGone(why, unit.now() + self.0.0.settings.stuck_after);
             self.0.change(unit, &order, command, Vec::new()).await?;
         }
         Ok(())

@@ -106,5 +106,9 @@ pub async fn carry_out(
     }
     tracing::warn!(shipment = open.shipment.id, goods = became.as_str_name(), "a shipment is given up");
     let deadline = service.0.db.clock().now() + service.0.settings.stuck_after;
-    Ok(Command::Unship { lines: open.shipment.lines.clone(), deadline })
+    let why = match funds {
+        Funds::Gone(error) => Some(steps::why(error)),
+        Funds::There | Funds::BeingTaken | Funds::Taken => None,
+    };
+    Ok(Command::Unship { lines: open.shipment.lines.clone(), why, deadline })
 }

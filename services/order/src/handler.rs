@@ -16,7 +16,7 @@ use crate::{
     Service,
     order::{Command, Kind, Order, State, Trade},
     proto, saga, settle,
-    store::{self, Open},
+    store::{self, Filter, Open},
     verify, watch,
 };
 
@@ -53,7 +53,7 @@ impl OrderService for Service {
             Begun::Started(open) => open,
             Begun::Finished(reply) => return Ok(Response::new(reply)),
         };
-        let order = Some(proto::order(&self.settle(&call, open).await?));
+        let order = Some(proto::order(&self.settle(open).await?));
         Ok(Response::new(api::CreateOrderResponse { order }))
     }
 
@@ -73,11 +73,14 @@ impl OrderService for Service {
         let scope = Call::current()?.scope()?;
         let size = page::page_size(request.page_size)?;
         let state = proto::asked_state(request.state());
-        let list = format!("orders of {} in {}", scope.owner().unwrap_or("everyone"), request.state);
+        let owner = (!request.owner_id.is_empty()).then_some(request.owner_id.as_str());
+        let whose = scope.owner().unwrap_or("everyone");
+        let list = format!("orders of {whose} in {} by {}", request.state, request.owner_id);
         let after = self.0.tokens.decode(&request.page_token, &list)?;
         let before = after.as_ref().and_then(|keys| keys.first()).map(String::as_str);
         // One more than the page, to learn whether there is another.
-        let read = async |session: &mut Session| store::list(session, &scope, state, before, size + 1).await;
+        let asked = Filter { owner, state, before };
+        let read = async |session: &mut Session| store::list(session, &scope, &asked, size + 1).await;
         let mut found = self.0.db.read(read).await?;
         let size = usize::try_from(size).map_err(Error::internal)?;
         let more = found.len() > size;
@@ -95,11 +98,12 @@ impl OrderService for Service {
         request: Request<api::ListOrderChangesRequest>,
     ) -> Result<Response<api::ListOrderChangesResponse>, Status> {
         let request = request.into_inner();
-        let order = self.load(&Call::current()?.scope()?, &request.id).await?;
+        let scope = Call::current()?.scope()?;
+        let order = self.load(&scope, &request.id).await?;
         let read =
             async |session: &mut Session| storage::history(session, &order.id, request.after_sequence, CHANGES).await;
         let changes = self.0.db.read(read).await?;
-        let changes = changes.iter().map(proto::change).collect::<Result<_, Error>>()?;
+        let changes = changes.iter().map(|change| proto::change(change, &scope)).collect::<Result<_, Error>>()?;
         Ok(Response::new(api::ListOrderChangesResponse { changes }))
     }
 
@@ -238,12 +242,10 @@ impl Service {
     }
 
     /// Carries an order out, and goes on when the caller has left.
-    async fn settle(&self, call: &Call, open: Open) -> Result<Order, Error> {
-        // In the name of the service alone: the user's token may expire meanwhile.
-        let call = Call { caller: None, ..call.detached(self.0.settings.reconcile_after) };
+    async fn settle(&self, open: Open) -> Result<Order, Error> {
         let service = self.clone();
         let work = async move { settle::carry_out(&service, open).await };
-        tokio::spawn(kit::call::run(call, work)).await.map_err(Error::internal)?
+        tokio::spawn(kit::call::run(self.in_own_name(), work)).await.map_err(Error::internal)?
     }
 }
 

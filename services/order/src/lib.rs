@@ -21,6 +21,7 @@ mod invoice_clerk;
 mod invoice_handler;
 mod invoice_store;
 mod order;
+mod origin;
 mod pdf;
 mod proto;
 mod purchase;

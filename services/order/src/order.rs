@@ -66,7 +66,7 @@ pub struct Order {
     pub quote_id: Option<String>,
     /// The transaction that moved money and asset of a trade, `txn_…`.
     pub transaction_id: Option<String>,
-    /// Why it was refused, or will be once it is undone.
+    /// Why it was refused, or will be once it is undone; or why what was not shipped is undone though nobody asked for it.
     pub rejection: Option<Rejection>,
     /// What is under way.
     pub saga: Saga,
@@ -181,11 +181,11 @@ impl Order {
             (Pending, Command::Cancel(deadline)) if carried => {
                 (Cancelling, purchase.cancel_rest(), undo(*deadline), &[])
             }
-            (Confirmed, Command::Cancel(deadline)) => {
+            (Confirmed, Command::Cancel(deadline) | Command::MoneyGone(_, deadline)) => {
                 self.must_be_idle()?;
                 (Cancelling, purchase.cancel_rest(), undo(*deadline), &[])
             }
-            (PartiallyFulfilled, Command::Cancel(deadline)) => {
+            (PartiallyFulfilled, Command::Cancel(deadline) | Command::MoneyGone(_, deadline)) => {
                 self.must_be_idle()?;
                 (PartiallyFulfilled, purchase.cancel_rest(), undo(*deadline), &[Fact::Updated])
             }
@@ -207,10 +207,10 @@ impl Order {
                     false => (PartiallyFulfilled, paid, succeeded(), &[Fact::PartiallyFulfilled]),
                 }
             }
-            (Confirmed, Command::Unship { lines, deadline }) if self.is_on("shp_") => {
+            (Confirmed, Command::Unship { lines, deadline, .. }) if self.is_on("shp_") => {
                 (Cancelling, purchase.unship(lines).cancel_rest(), undo(*deadline), &[])
             }
-            (PartiallyFulfilled, Command::Unship { lines, deadline }) if self.is_on("shp_") => {
+            (PartiallyFulfilled, Command::Unship { lines, deadline, .. }) if self.is_on("shp_") => {
                 (PartiallyFulfilled, purchase.unship(lines).cancel_rest(), undo(*deadline), &[Fact::Updated])
             }
             (Confirmed | PartiallyFulfilled, Command::CancelShipment { deadline }) if self.is_on("shp_") => {
@@ -237,7 +237,8 @@ impl Order {
     /// What a move of a purchase changes beside state and goods.
     fn note(&mut self, state: State, saga: Saga, command: Command) {
         match command {
-            Command::GiveUp(rejection, _) => self.rejection = Some(rejection),
+            Command::GiveUp(rejection, _) | Command::MoneyGone(rejection, _) => self.rejection = Some(rejection),
+            Command::Unship { why, .. } => self.rejection = why,
             Command::Shipped { close_time, .. } | Command::Undone { close_time } if state == State::Fulfilled => {
                 self.close_time = Some(close_time);
             }
@@ -300,18 +301,25 @@ impl Order {
         let from = self.state.name();
         let to = match command {
             Command::Cancel(_) => {
-                let instead = match self.state {
-                    State::Fulfilled | State::Completed if self.purchase().is_some() => "Return goods instead.",
-                    _ => "There is nothing left to undo.",
+                let message = match (&self.kind, self.state) {
+                    (Kind::Trade(_), _) => {
+                        "A trade is carried out at once, or not at all: it cannot be cancelled.".into()
+                    }
+                    (_, State::Fulfilled | State::Completed) => {
+                        format!("The order is {from}, so nothing of it is left to cancel. Return goods instead.")
+                    }
+                    _ => format!("The order is {from}, so nothing of it is left to cancel."),
                 };
-                let message = format!("The order is {from}: nothing of it can be cancelled. {instead}");
                 return Error::new(Reason::OrderNotCancellable, message).with("state", from);
             }
             Command::Fulfil { .. } | Command::Ship { .. } | Command::Shipped { .. } => State::Fulfilled,
             Command::Reject(_) | Command::GiveUp(..) => State::Rejected,
             Command::RequireAction { .. } => State::Pending,
             Command::Confirm { .. } => State::Confirmed,
-            Command::Undone { .. } | Command::Unship { .. } | Command::CancelShipment { .. } => State::Cancelled,
+            Command::MoneyGone(..)
+            | Command::Undone { .. }
+            | Command::Unship { .. }
+            | Command::CancelShipment { .. } => State::Cancelled,
             Command::Receive { .. } | Command::Refunded(_) | Command::Complete => State::Completed,
         };
         let message = match self.state.is_final() {

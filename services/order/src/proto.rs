@@ -1,11 +1,12 @@
 //! An order as the contract writes it.
 
 use contracts::order::v1::{self as api, order_event::Event};
-use kit::Error;
+use kit::{Error, Scope};
 use storage::StoredChange;
 
 use crate::{
     order::{Fact, Kind, Order, Rejection, Side, State, Trade},
+    origin::Origin,
     saga::{self, Saga},
 };
 
@@ -16,7 +17,7 @@ pub fn order(order: &Order) -> api::Order {
         Kind::Purchase(content) => (None, Some(content.message().clone())),
     };
     // What is being undone was refused already, but the order has not ended yet.
-    let refused = order.rejection.as_ref().filter(|_| order.state == State::Rejected);
+    let refused = order.rejection.as_ref().filter(|_| order.state.is_final());
     api::Order {
         id: order.id.clone(),
         owner_id: order.owner.clone(),
@@ -134,11 +135,12 @@ pub fn saga_state(state: saga::State) -> api::saga::State {
     }
 }
 
-/// A change as its history has it.
+/// A change as its history has it, as far as the scope goes.
 ///
 /// # Errors
 /// `INTERNAL` if the history says something that no program of ours has written.
-pub fn change(change: &StoredChange) -> Result<api::OrderChange, Error> {
+pub fn change(change: &StoredChange, scope: &Scope) -> Result<api::OrderChange, Error> {
+    let origin = Origin::read(&change.detail)?;
     let from_state = match change.from.as_str() {
         "" => api::order::State::Unspecified,
         name => state(State::named(name)?),
@@ -148,6 +150,8 @@ pub fn change(change: &StoredChange) -> Result<api::OrderChange, Error> {
         from_state: from_state.into(),
         to_state: state(State::named(&change.to)?).into(),
         create_time: Some(change.time.to_proto()),
+        cause: origin.cause().into(),
+        actor: origin.seen_by(scope).to_owned(),
     })
 }
 

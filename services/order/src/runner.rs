@@ -14,7 +14,7 @@ use storage::{Key, Unit, failpoint};
 use crate::{
     Service,
     order::{Command, Kind, Order},
-    proto,
+    origin, proto,
     purchase::Purchase,
     returns,
     saga::{Saga, State},
@@ -72,9 +72,10 @@ impl Service {
     /// The running call in the name of the service alone, for as long as a lease: the user's token may expire meanwhile.
     pub(crate) fn in_own_name(&self) -> Call {
         let lease = self.0.settings.reconcile_after;
+        let own = Call::background("order", lease);
         match Call::try_current() {
-            Some(call) => Call { caller: None, scope: Some(Scope::All), ..call.detached(lease) },
-            None => Call::background("order", lease),
+            Some(call) => Call { peer: own.peer, caller: None, scope: own.scope, ..call.detached(lease) },
+            None => own,
         }
     }
 }
@@ -150,11 +151,12 @@ async fn step(service: &Service, order: &Order, purchase: &Purchase, task: &mut 
 async fn apply(service: &Service, before: &Order, command: Command, task: &Task) -> Result<Option<Pass>, Error> {
     let confirmed = matches!(command, Command::Confirm { .. });
     let stays = matches!(command, Command::Unship { .. });
+    let cause = origin::cause(&command);
     let lease = service.0.settings.reconcile_after;
     let applied = service.0.db.write(async |unit: &mut Unit| {
         let (order, facts) = before.decide(command, unit.now())?;
         let events = facts.iter().map(|fact| proto::event(*fact, &order)).collect();
-        if !store::save(unit, before, &order, events, lease).await? {
+        if !store::save(unit, before, &order, cause, events, lease).await? {
             return Ok(None);
         }
         let task = match task {

@@ -15,7 +15,7 @@ use tokio::time::Instant;
 use crate::{
     Service,
     order::{Command, Order, Rejection},
-    proto,
+    origin, proto,
     store::{self, Open},
 };
 
@@ -81,10 +81,11 @@ async fn attempt(service: &Service, request: PostTransactionRequest) -> Result<S
 async fn finish(service: &Service, open: &Open, command: Command) -> Result<Order, Error> {
     let Open { order, request_key } = open;
     let key = request_key.as_deref().map(Key::from_text).transpose()?;
+    let cause = origin::cause(&command);
     let ended = service.0.db.write(async |unit: &mut Unit| {
         let (ended, facts) = order.decide(command, unit.now())?;
         let events = facts.iter().map(|fact| proto::event(*fact, &ended)).collect();
-        if !store::save(unit, order, &ended, events, service.0.settings.reconcile_after).await? {
+        if !store::save(unit, order, &ended, cause, events, service.0.settings.reconcile_after).await? {
             return Ok(None);
         }
         if let Some(key) = &key {

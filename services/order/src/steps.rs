@@ -189,7 +189,7 @@ pub async fn ship(service: &Service, purchase: &Purchase, open: &mut shipment::O
     {
         tracing::warn!(shipment = parcel.id, %error, "a shipment stays, since its money is gone");
         let deadline = service.0.db.clock().now() + service.0.settings.stuck_after;
-        return Ok(Command::Unship { lines: parcel.lines.clone(), deadline });
+        return Ok(Command::Unship { lines: parcel.lines.clone(), why: Some(why(error)), deadline });
     }
     if !goods.is_empty() {
         let request = inventory::CommitReservationRequest {
@@ -297,9 +297,14 @@ pub async fn ask<T>(work: impl Future<Output = Result<Response<T>, Status>>) -> 
     reply.map(Response::into_inner).map_err(Error::from)
 }
 
-/// Why an order is refused.
+/// Why an order is refused; of a card that was declined, with the code of its provider.
 pub fn why(error: &Error) -> Rejection {
-    Rejection { reason: error.reason().to_owned(), message: error.message().to_owned() }
+    let code = error.metadata("decline_code").filter(|code| error.reason() == "PAYMENT_DECLINED" && !code.is_empty());
+    let message = match code {
+        Some(code) => format!("{} Decline code: `{code}`.", error.message()),
+        None => error.message().to_owned(),
+    };
+    Rejection { reason: error.reason().to_owned(), message }
 }
 
 /// What keeps a step from going on.

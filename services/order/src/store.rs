@@ -3,7 +3,7 @@
 use std::{sync::LazyLock, time::Duration};
 
 use contracts::{
-    order::v1::{self as api, order_event::Event},
+    order::v1::{self as api, order_change::Cause, order_event::Event},
     r#type::v1::{Amount, Price, Reason},
 };
 use kit::{Error, Scope, Timestamp};
@@ -12,6 +12,7 @@ use storage::{Bind, Change, Row, Session, Unit};
 
 use crate::{
     order::{Kind, Order, Rejection, Side, State, Trade},
+    origin::Origin,
     proto,
     purchase::Purchase,
     saga::{self, Saga},
@@ -75,16 +76,17 @@ pub async fn insert(unit: &mut Unit, open: &Open, events: Vec<Event>, lease: Dur
     if unit.exec(INSERT, &binds).await? == 0 {
         return Ok(false);
     }
-    record(unit, "", order, order.facts, events)?;
+    record(unit, "", order, Cause::Placed, order.facts, events)?;
     Ok(true)
 }
 
-/// Writes a change of an order and what became true with it, and leases it to whoever goes on with it, if anything is
+/// Writes a change of an order, its cause and what became true with it, and leases it to whoever goes on with it, if anything is
 /// to be done. False if it had changed meanwhile.
 pub async fn save(
     unit: &mut Unit,
     before: &Order,
     after: &Order,
+    cause: Cause,
     events: Vec<Event>,
     lease: Duration,
 ) -> Result<bool, Error> {
@@ -113,7 +115,7 @@ pub async fn save(
     binds.extend(progress(&after.saga));
     binds.push(lease_until(after, unit.now() + lease));
     let Some(row) = unit.row(UPDATE, &binds).await? else { return Ok(false) };
-    record(unit, before.state.name(), after, row.int(0)?, events)?;
+    record(unit, before.state.name(), after, cause, row.int(0)?, events)?;
     Ok(true)
 }
 
@@ -211,24 +213,33 @@ pub fn missing(what: &str, id: &str) -> Error {
     Error::new(Reason::ResourceNotFound, message).with("resource", id)
 }
 
-/// Orders before an id, the newest first, in one state or in any.
-pub async fn list(
-    session: &mut Session,
-    scope: &Scope,
-    state: Option<State>,
-    before: Option<&str>,
-    limit: i64,
-) -> Result<Vec<Order>, Error> {
-    let (sql, binds) = list_sql(scope, state, before, limit);
+/// Which orders are asked for.
+#[derive(Default)]
+pub struct Filter<'a> {
+    /// Those of one customer, or of all.
+    pub owner: Option<&'a str>,
+    /// Those in one state, or in any.
+    pub state: Option<State>,
+    /// Those before an id, or from the newest on.
+    pub before: Option<&'a str>,
+}
+
+/// Orders as far as the scope goes, the newest first.
+pub async fn list(session: &mut Session, scope: &Scope, asked: &Filter<'_>, limit: i64) -> Result<Vec<Order>, Error> {
+    let (sql, binds) = list_sql(scope, asked, limit);
     session.rows_dynamic(sql, &binds).await?.iter().map(read).collect()
 }
 
 /// The statement of [`list`].
-pub fn list_sql(scope: &Scope, state: Option<State>, before: Option<&str>, limit: i64) -> (String, Vec<Bind>) {
-    let mut sql = format!("SELECT {COLUMNS} FROM orders WHERE {}", narrowed(scope, state));
+pub fn list_sql(scope: &Scope, asked: &Filter<'_>, limit: i64) -> (String, Vec<Bind>) {
+    let mut sql = format!("SELECT {COLUMNS} FROM orders WHERE {}", narrowed(scope, asked));
     let mut binds: Vec<Bind> = Vec::new();
-    let conditions =
-        [(" AND owner = $", scope.owner()), (" AND state = $", state.map(State::name)), (" AND id < $", before)];
+    let conditions = [
+        (" AND owner = $", scope.owner()),
+        (" AND owner = $", asked.owner),
+        (" AND state = $", asked.state.map(State::name)),
+        (" AND id < $", asked.before),
+    ];
     for (condition, value) in conditions {
         if let Some(value) = value {
             binds.push(value.into());
@@ -242,8 +253,8 @@ pub fn list_sql(scope: &Scope, state: Option<State>, before: Option<&str>, limit
 
 /// The condition of the index that finds the orders of everyone in a state that does not last. Those of one owner have an
 /// index of their own.
-fn narrowed(scope: &Scope, state: Option<State>) -> &'static str {
-    match (scope.owner(), state) {
+fn narrowed(scope: &Scope, asked: &Filter<'_>) -> &'static str {
+    match (scope.owner().or(asked.owner), asked.state) {
         (None, Some(State::Pending | State::Confirmed | State::PartiallyFulfilled | State::Cancelling)) => {
             "state IN ('PENDING', 'CONFIRMED', 'PARTIALLY_FULFILLED', 'CANCELLING')"
         }
@@ -311,10 +322,18 @@ pub async fn stuck(session: &mut Session) -> Result<i64, Error> {
     session.row(COUNT, &[]).await?.map_or(Ok(0), |row| row.int(0))
 }
 
-/// Writes the last change of an order, which remembers the order as it is now, and what became true with it. `facts` is
-/// the number of the last fact.
-fn record(unit: &mut Unit, from: &str, order: &Order, facts: i64, events: Vec<Event>) -> Result<(), Error> {
-    let detail = proto::order_without_address(order).encode_to_vec();
+/// Writes the last change of an order, which remembers the order as it is now and where the change came from, and what
+/// became true with it. `facts` is the number of the last fact.
+fn record(
+    unit: &mut Unit,
+    from: &str,
+    order: &Order,
+    cause: Cause,
+    facts: i64,
+    events: Vec<Event>,
+) -> Result<(), Error> {
+    let mut detail = proto::order_without_address(order).encode_to_vec();
+    detail.extend(Origin::of(cause).encode_to_vec());
     unit.history(&Change { aggregate: &order.id, sequence: order.sequence, from, to: order.state.name(), detail });
     let first = facts + 1 - i64::try_from(events.len()).map_err(Error::internal)?;
     for (sequence, event) in (first..).zip(events) {

@@ -17,7 +17,7 @@ use storage::{Session, StoredChange};
 use tokio::time::{Instant, sleep, sleep_until};
 use tonic::Status;
 
-use crate::{Service, order::Order, proto};
+use crate::{Service, order::Order, origin::Origin, proto};
 
 /// How often a watcher looks without a hint: other replicas commit unheard.
 const TICK: Duration = Duration::from_secs(1);
@@ -90,7 +90,7 @@ pub fn order(
         let address = order.purchase().and_then(|purchase| purchase.message().shipping_address.clone());
         if after == 0 {
             after = order.sequence;
-            yield WatchOrderResponse { sequence: after, order: Some(proto::order(&order)) };
+            yield WatchOrderResponse { sequence: after, order: Some(proto::order(&order)), ..Default::default() };
         }
         let mut finished = order.state.is_final() && after >= order.sequence;
         while !finished {
@@ -103,7 +103,8 @@ pub fn order(
                     purchase.action_url = action_url;
                 }
                 finished = proto::is_final(&order);
-                yield WatchOrderResponse { sequence: after, order: Some(order) };
+                let cause = Origin::read(&change.detail)?.cause().into();
+                yield WatchOrderResponse { sequence: after, order: Some(order), cause };
             }
             if finished {
                 break;

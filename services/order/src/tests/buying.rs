@@ -113,7 +113,8 @@ async fn a_payment_that_fails_later_rejects_with_what_the_provider_said() {
         bench.payment.decline(Decline { code: "card_declined".into(), message: "Use another card.".into() });
         bench.recover().await;
         let rejection = bench.reaches(&me, &id, State::Rejected).await.rejection.unwrap();
-        assert_eq!((rejection.reason.as_str(), rejection.message.as_str()), ("PAYMENT_DECLINED", "Use another card."));
+        let said = "Use another card. Decline code: `card_declined`.";
+        assert_eq!((rejection.reason.as_str(), rejection.message.as_str()), ("PAYMENT_DECLINED", said));
         bench.assert_nothing_is_held();
     }
 }

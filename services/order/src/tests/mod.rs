@@ -6,6 +6,7 @@ mod carts;
 mod crashes;
 mod fakes;
 mod giving_up;
+mod histories;
 mod invoices;
 mod migrating;
 mod moves;

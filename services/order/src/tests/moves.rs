@@ -23,7 +23,7 @@ fn shipped() -> Command {
 }
 
 fn unship() -> Command {
-    Command::Unship { lines: vec![pieces("mug", 1)], deadline: LATER }
+    Command::Unship { lines: vec![pieces("mug", 1)], why: Some(rejection()), deadline: LATER }
 }
 
 fn receive() -> Command {
@@ -55,6 +55,7 @@ fn commands() -> Vec<(&'static str, Command)> {
         ("confirm", confirm()),
         ("give up", Command::GiveUp(rejection(), LATER)),
         ("cancel", Command::Cancel(LATER)),
+        ("lose the money", Command::MoneyGone(rejection(), LATER)),
         ("undone", undone()),
         ("ship", ship("shp_2", 1)),
         ("shipped", shipped()),
@@ -91,9 +92,13 @@ fn stands() -> Vec<(&'static str, Order, &'static [&'static str])> {
         ("rejected", after(&[give_up(), undone()]), &[]),
         ("cancelling", after(&[cancel()]), &["undone"]),
         ("cancelled", after(&[cancel(), undone()]), &[]),
-        ("confirmed", after(&[confirm()]), &["cancel", "ship"]),
+        ("confirmed", after(&[confirm()]), &["cancel", "lose the money", "ship"]),
         ("confirmed, shipping", after(&[confirm(), ship("shp_1", 1)]), SHIPPING),
-        ("partly shipped", after(&[confirm(), ship("shp_1", 1), shipped()]), &["cancel", "ship", "receive"]),
+        (
+            "partly shipped",
+            after(&[confirm(), ship("shp_1", 1), shipped()]),
+            &["cancel", "lose the money", "ship", "receive"],
+        ),
         ("partly shipped, shipping", after(&[confirm(), ship("shp_1", 1), shipped(), ship("shp_3", 2)]), SHIPPING),
         ("partly shipped, refunding", after(&[confirm(), ship("shp_1", 1), shipped(), receive()]), &["refunded"]),
         ("partly shipped, being undone", after(&[confirm(), ship("shp_1", 1), shipped(), cancel()]), &["undone"]),
@@ -131,7 +136,7 @@ fn each_move_leads_where_it_should_and_tells_so() {
     install();
     let give_up = Command::GiveUp(rejection(), LATER);
     let (all, one) = (ship("shp_1", 3), ship("shp_1", 1));
-    let cancel = Command::Cancel(LATER);
+    let (cancel, money_gone) = (Command::Cancel(LATER), Command::MoneyGone(rejection(), LATER));
     let table: Vec<(Vec<Command>, State, Saga, &[Fact])> = vec![
         (vec![act()], State::Pending, Saga::Running, &[Fact::Updated]),
         (vec![confirm()], State::Confirmed, Saga::Succeeded, &[Fact::Confirmed]),
@@ -140,6 +145,14 @@ fn each_move_leads_where_it_should_and_tells_so() {
         (vec![cancel.clone()], State::Cancelling, Saga::Compensating, &[]),
         (vec![cancel.clone(), undone()], State::Cancelled, Saga::Compensated, &[Fact::Cancelled]),
         (vec![confirm(), cancel.clone()], State::Cancelling, Saga::Compensating, &[]),
+        (vec![confirm(), money_gone.clone()], State::Cancelling, Saga::Compensating, &[]),
+        (vec![confirm(), money_gone.clone(), undone()], State::Cancelled, Saga::Compensated, &[Fact::Cancelled]),
+        (
+            vec![confirm(), one.clone(), shipped(), money_gone],
+            State::PartiallyFulfilled,
+            Saga::Compensating,
+            &[Fact::Updated],
+        ),
         (vec![confirm(), one.clone()], State::Confirmed, Saga::Running, &[]),
         (
             vec![confirm(), one.clone(), shipped()],

@@ -83,7 +83,13 @@ async fn nobody_sees_the_order_of_someone_else_but_support_does() {
         assert_eq!(bench.get(&you, &id).await.unwrap_err().reason(), "RESOURCE_NOT_FOUND");
         assert!(bench.states(&you).await.is_empty());
         let support = Call { scope: Some(Scope::All), ..user_call(&you) };
-        assert_eq!(bench.list(support, api::ListOrdersRequest::default()).await.unwrap().orders.len(), 1);
+        assert_eq!(bench.list(support.clone(), api::ListOrdersRequest::default()).await.unwrap().orders.len(), 1);
+        bench.create(&you, market_buy()).await.unwrap();
+        let of_me = api::ListOrdersRequest { owner_id: me.clone(), ..Default::default() };
+        for (call, found) in [(support, 1), (user_call(&me), 1), (user_call(&you), 0)] {
+            let orders = bench.list(call, of_me.clone()).await.unwrap().orders;
+            assert!(orders.len() == found && orders.iter().all(|order| order.id == id), "{orders:?}");
+        }
     }
 }
 

@@ -5,7 +5,7 @@ use contracts::payment::v1::payment;
 use storage::{Bind, Session, Unit};
 
 use super::{fakes::Mood, *};
-use crate::{order, saga};
+use crate::{order, saga, store::Filter};
 
 /// Benches whose service starts nothing by itself, as after a crash.
 async fn crashed() -> Vec<Bench> {
@@ -173,12 +173,16 @@ async fn what_has_not_ended_is_found_without_looking_at_what_has() {
             assert_eq!(plan.contains("orders_open"), !ended, "{state:?}: {plan}");
         }
         for state in order::State::ALL {
-            let (sql, binds) = store::list_sql(&Scope::All, Some(state), Some("ord_"), 1);
+            let asked = Filter { state: Some(state), before: Some("ord_"), owner: None };
+            let (sql, binds) = store::list_sql(&Scope::All, &asked, 1);
             let plan = explain(sql, &binds).await;
             assert_eq!(plan.contains("orders_by_state"), !state.is_final(), "{state:?}: {plan}");
-            let (sql, binds) = store::list_sql(&Scope::Owner("usr_1".to_owned()), Some(state), Some("ord_"), 1);
-            let plan = explain(sql, &binds).await;
-            assert!(plan.contains("orders_by_owner"), "{state:?}: {plan}");
+            let of_one = Filter { owner: Some("usr_1"), ..asked };
+            for (scope, asked) in [(Scope::Owner("usr_1".to_owned()), &asked), (Scope::All, &of_one)] {
+                let (sql, binds) = store::list_sql(&scope, asked, 1);
+                let plan = explain(sql, &binds).await;
+                assert!(plan.contains("orders_by_owner"), "{state:?}: {plan}");
+            }
         }
     }
 }

@@ -193,7 +193,9 @@ async fn what_was_shipped_stays_shipped_when_the_money_for_the_rest_is_gone() {
         // What is held for too long is let go, and what was taken stays taken.
         bench.payment.move_all(payment::State::Captured);
         assert_eq!(bench.ship(&id, &[pieces("mug", 1)]).await.unwrap().state(), Stands::Cancelled);
-        let purchase = bench.reaches(&me, &id, State::Fulfilled).await.purchase.unwrap();
+        let order = bench.reaches(&me, &id, State::Fulfilled).await;
+        assert_eq!(order.rejection.unwrap().reason, "HOLD_EXPIRED", "it says why the rest was undone");
+        let purchase = order.purchase.unwrap();
         assert_eq!((purchase.lines[0].shipped, purchase.lines[0].cancelled), (1, 2));
         assert_eq!((purchase.captured, bench.inventory.shipped()), (amount("14.99", "USD"), 1));
         bench.assert_nothing_is_held();
