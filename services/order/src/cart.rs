@@ -39,8 +39,7 @@ impl Cart {
     /// # Errors
     /// `LIMIT_EXCEEDED` past 100 variants, or 10,000 pieces of one.
     pub fn add(&mut self, variant_id: &str, quantity: i64) -> Result<(), Error> {
-        let there = self.items.iter().find(|(id, _)| id == variant_id).map_or(0, |(_, quantity)| *quantity);
-        self.set(variant_id, there.saturating_add(quantity))
+        self.set(variant_id, self.pieces(variant_id).saturating_add(quantity))
     }
 
     /// Says how many pieces there are of a variant. None takes it out.
@@ -74,10 +73,21 @@ impl Cart {
     /// See [`Cart::add`].
     pub fn merge(&mut self, other: &Cart) -> Result<(), Error> {
         for (variant_id, quantity) in &other.items {
-            let there = self.items.iter().find(|(id, _)| id == variant_id).map_or(0, |(_, quantity)| *quantity);
-            self.set(variant_id, there.max(*quantity))?;
+            self.set(variant_id, self.pieces(variant_id).max(*quantity))?;
         }
         Ok(())
+    }
+
+    /// Puts back what was taken out to be ordered, on top of what is there, as far as the limits of a cart go.
+    pub fn put_back(&mut self, variant_id: &str, quantity: i64) {
+        let quantity = self.pieces(variant_id).saturating_add(quantity).min(QUANTITY_MAX);
+        // All that is refused then is a line too many: it stays out.
+        self.set(variant_id, quantity).ok();
+    }
+
+    /// How many pieces of a variant are in it.
+    fn pieces(&self, variant_id: &str) -> i64 {
+        self.items.iter().find(|(id, _)| id == variant_id).map_or(0, |(_, quantity)| *quantity)
     }
 
     /// Changes with every change.

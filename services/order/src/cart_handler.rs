@@ -1,7 +1,7 @@
 //! `CartService`: parse, load, decide, save, price, reply. No rule and no SQL.
 
 use contracts::{
-    catalog::v1::{Basket, Item, PurchaseQuote},
+    catalog::v1::{Basket, Item, PurchaseQuote, product::Kind},
     order::v1::{self as api, cart_service_server::CartService},
     r#type::v1::{Amount, PostalAddress, Reason},
 };
@@ -13,6 +13,7 @@ use tonic::{Request, Response, Status};
 use crate::{
     Service,
     cart::Cart,
+    cart_stock,
     cart_store::{self, Whose},
     proto,
     purchase::Purchase,
@@ -133,7 +134,7 @@ impl CartService for Service {
                 if locked.version != cart.version {
                     return Err(changed());
                 }
-                let order = self.place(unit, owner, purchase, None).await?;
+                let order = self.place(unit, owner, purchase.with_cart(&locked.id), None).await?;
                 locked.items.clear();
                 (locked.version, locked.update_time) = (locked.version + 1, unit.now());
                 cart_store::save(unit, &locked).await?;
@@ -195,28 +196,41 @@ impl Service {
         self.price_basket(basket([(variant_id, 1)])).await.map(|_| ())
     }
 
-    /// A cart with names and prices. Lines that cannot be bought are left out: the catalog names all of them at once.
+    /// A cart with names and prices, and what is left of goods where that is less than is wanted.
     async fn priced(&self, mut cart: api::Cart) -> api::Cart {
+        let variants = cart.lines.iter().map(|line| line.variant_id.clone()).collect();
+        let (physical, available) = tokio::join!(self.price_lines(&mut cart), cart_stock::available(self, variants));
+        if let Some(available) = available {
+            cart_stock::show(&mut cart, &physical, &available);
+        }
+        cart
+    }
+
+    /// Writes names and prices into a cart, and gives back which of its variants need a parcel. Lines that cannot be bought
+    /// are left out: the catalog names all of them at once.
+    async fn price_lines(&self, cart: &mut api::Cart) -> Vec<String> {
         for _ in 0..PRICINGS {
             let left: Vec<_> = cart.lines.iter().filter(|line| line.problem.is_empty()).collect();
             if left.is_empty() {
-                return cart;
+                return Vec::new();
             }
             let left = left.into_iter().map(|line| (line.variant_id.as_str(), line.quantity));
             match self.price_basket(basket(left)).await {
                 Ok(quote) => {
-                    show_prices(&mut cart, quote);
-                    return cart;
+                    let physical = quote.lines.iter().filter(|line| line.kind() == Kind::PhysicalGood);
+                    let physical = physical.map(|line| line.variant_id.clone()).collect();
+                    show_prices(cart, quote);
+                    return physical;
                 }
                 // If it is the fault of no line, the cart is shown all the same.
-                Err(error) if !show_problems(&mut cart, &error) => break,
+                Err(error) if !show_problems(cart, &error) => break,
                 Err(_) => {}
             }
         }
         for line in cart.lines.iter_mut().filter(|line| line.problem.is_empty()) {
             line.problem = "The price cannot be told at this moment. Look again in a moment.".to_owned();
         }
-        cart
+        Vec::new()
     }
 
     /// What a checkout is to buy, at the prices of this moment.
@@ -238,7 +252,10 @@ impl Service {
 }
 
 /// Changes a cart within a unit. The first change of someone who is signed in makes the cart.
-async fn change(
+///
+/// # Errors
+/// What the change refuses; `SERIALIZATION_FAILURE` if somebody else makes the cart at the same time.
+pub async fn change(
     unit: &mut Unit,
     whose: &Whose,
     work: impl FnOnce(&mut Cart) -> Result<(), Error>,

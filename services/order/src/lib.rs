@@ -5,6 +5,7 @@
 mod alarm;
 mod cart;
 mod cart_handler;
+mod cart_stock;
 mod cart_store;
 mod cart_sweep;
 mod change;
@@ -26,6 +27,7 @@ mod pdf;
 mod proto;
 mod purchase;
 mod purchasing;
+mod putting_back;
 mod returns;
 mod runner;
 mod saga;

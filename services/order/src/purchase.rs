@@ -80,6 +80,11 @@ impl Purchase {
         Ok(Self::read(api::Purchase { reservation_id, payment_id, ..*self.0 }))
     }
 
+    /// The same purchase, checked out from a cart.
+    pub fn with_cart(self, cart_id: &str) -> Self {
+        Self::read(api::Purchase { cart_id: cart_id.to_owned(), ..*self.0 })
+    }
+
     /// The goods that are kept in stock, and how many were ordered.
     pub fn reserved(&self) -> Vec<LineQuantity> {
         self.0.lines.iter().filter(|line| !line.digital).map(|line| pieces(line, line.quantity)).collect()

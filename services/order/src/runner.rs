@@ -16,7 +16,7 @@ use crate::{
     order::{Command, Kind, Order},
     origin, proto,
     purchase::Purchase,
-    returns,
+    putting_back, returns,
     saga::{Saga, State},
     settle, shipment,
     steps::{self, Halt},
@@ -159,6 +159,7 @@ async fn apply(service: &Service, before: &Order, command: Command, task: &Task)
         if !store::save(unit, before, &order, cause, events, lease).await? {
             return Ok(None);
         }
+        putting_back::put_back(unit, &order).await?;
         let task = match task {
             Task::Order => begin_digital(unit, before, &order).await?,
             Task::Shipment(open) if stays => cancel_shipment(unit, open).await?,

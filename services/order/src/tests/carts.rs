@@ -4,12 +4,12 @@ use contracts::order::v1::{cart_service_server::CartService, order::State};
 use futures::future::join_all;
 use storage::{Session, Unit};
 
-use super::*;
+use super::{fakes::Mood, *};
 use crate::cart_sweep;
 
 impl Bench {
     /// A bench whose shelf has `a`, `b` and `c` for 1, 2 and 3 dollars.
-    async fn each_with_shelf() -> Vec<Bench> {
+    pub async fn each_with_shelf() -> Vec<Bench> {
         let benches = Bench::each_patient().await;
         for bench in &benches {
             for (name, cents) in [("a", 100), ("b", 200), ("c", 300)] {
@@ -24,12 +24,12 @@ impl Bench {
         answer(guest_call(), self.service.create_cart(request)).await.unwrap().cart_token
     }
 
-    async fn cart(&self, call: Call, cart_token: &str) -> Result<api::Cart, Error> {
+    pub async fn cart(&self, call: Call, cart_token: &str) -> Result<api::Cart, Error> {
         let request = Request::new(api::GetCartRequest { cart_token: cart_token.to_owned() });
         Ok(answer(call, self.service.get_cart(request)).await?.cart.unwrap())
     }
 
-    async fn add(&self, call: Call, cart_token: &str, name: &str, quantity: i64) -> Result<api::Cart, Error> {
+    pub async fn add(&self, call: Call, cart_token: &str, name: &str, quantity: i64) -> Result<api::Cart, Error> {
         let request = api::AddCartItemRequest {
             request_id: request_id(),
             cart_token: cart_token.to_owned(),
@@ -54,7 +54,7 @@ impl Bench {
         Ok(answer(user_call(owner), self.service.merge_cart(request)).await?.cart.unwrap())
     }
 
-    async fn checkout(&self, owner: &str, request: &api::CheckoutCartRequest) -> Result<api::Order, Error> {
+    pub async fn checkout(&self, owner: &str, request: &api::CheckoutCartRequest) -> Result<api::Order, Error> {
         let request = Request::new(request.clone());
         Ok(answer(user_call(owner), self.service.checkout_cart(request)).await?.order.unwrap())
     }
@@ -64,12 +64,12 @@ fn guest_call() -> Call {
     Call::background("edge", Duration::from_secs(60))
 }
 
-fn checkout() -> api::CheckoutCartRequest {
+pub fn checkout() -> api::CheckoutCartRequest {
     api::CheckoutCartRequest { request_id: request_id(), ..Default::default() }
 }
 
 /// `a 2, b 1`: what is in a cart.
-fn contents(cart: &api::Cart) -> String {
+pub fn contents(cart: &api::Cart) -> String {
     let name = |id: &str| ["a", "b", "c"].into_iter().find(|name| variant(name) == id).unwrap_or("?");
     let lines = cart.lines.iter().map(|line| format!("{} {}", name(&line.variant_id), line.quantity));
     lines.collect::<Vec<_>>().join(", ")
@@ -130,6 +130,27 @@ async fn a_line_that_cannot_be_bought_says_why_and_the_others_keep_their_prices(
         assert_eq!((error.reason(), error.metadata("variant")), ("PRODUCT_UNAVAILABLE", Some(variant("b").as_str())));
         bench.put(user_call(&me), "b", 0).await.unwrap();
         assert!(bench.cart(user_call(&me), "").await.unwrap().subtotal.is_some());
+    }
+}
+
+#[tokio::test]
+async fn a_cart_says_how_many_are_left_and_is_shown_without_that_if_inventory_does_not_answer() {
+    for bench in Bench::each_patient().await {
+        let me = user();
+        bench.catalog.sell(basket(&[("mug", false, 1, 100), ("pan", false, 1, 100), ("book", true, 1, 100)]));
+        bench.inventory.stock(&variant("mug"), 395);
+        for (name, quantity) in [("mug", 5_000), ("pan", 1), ("book", 1)] {
+            bench.add(user_call(&me), "", name, quantity).await.unwrap();
+        }
+        let problems = |cart: api::Cart| cart.lines.into_iter().map(|line| line.problem).collect::<Vec<_>>();
+        let shown = async || problems(bench.cart(user_call(&me), "").await.unwrap());
+        assert_eq!(shown().await, ["Only 395 are left.", "Sold out.", ""]);
+        let changed = bench.put(user_call(&me), "mug", 395).await.unwrap();
+        assert_eq!(problems(changed), ["", "Sold out.", ""]);
+        for mood in [Mood::Away, Mood::Hanging] {
+            bench.inventory.moods.set("available", mood);
+            assert_eq!(shown().await, ["", "", ""]);
+        }
     }
 }
 
@@ -256,6 +277,9 @@ async fn a_cart_has_a_limit_of_lines_and_of_pieces() {
     let mut other = crate::cart::Cart::empty(String::new(), None, Timestamp::default());
     other.add(&variant("one more"), 1).unwrap();
     assert_eq!(cart.merge(&other).unwrap_err().reason(), "LIMIT_EXCEEDED");
+    cart.put_back(&variant("one more"), 1);
+    cart.put_back(&variant("0"), 1);
+    assert!(cart.items.len() == 100 && cart.items[0].1 == 10_000, "what is too much stays out");
     cart.set(&variant("0"), 0).unwrap();
     cart.merge(&other).unwrap();
     assert_eq!(cart.items.len(), 100);

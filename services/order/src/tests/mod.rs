@@ -13,6 +13,7 @@ mod moves;
 mod orders;
 mod outages;
 mod papers;
+mod putting_back;
 mod returning;
 mod rules;
 mod settling;

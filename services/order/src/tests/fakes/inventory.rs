@@ -35,6 +35,8 @@ struct Shelves {
     returned: i64,
     /// Which adjustments were made.
     keys: HashSet<String>,
+    /// How many pieces can be had, as far as anybody is told.
+    stock: BTreeMap<String, i64>,
 }
 
 impl FakeInventory {
@@ -70,6 +72,11 @@ impl FakeInventory {
     /// How many pieces came back.
     pub fn returned(&self) -> i64 {
         self.state.lock().unwrap().returned
+    }
+
+    /// How many pieces of a variant there are, for whoever asks.
+    pub fn stock(&self, variant_id: &str, available: i64) {
+        self.state.lock().unwrap().stock.insert(variant_id.to_owned(), available);
     }
 
     /// Forgets which requests were made, as after a week.
@@ -218,9 +225,17 @@ impl InventoryService for FakeInventory {
 
     async fn batch_get_availability(
         &self,
-        _: Request<inventory::BatchGetAvailabilityRequest>,
+        request: Request<inventory::BatchGetAvailabilityRequest>,
     ) -> Result<Response<inventory::BatchGetAvailabilityResponse>, Status> {
-        Err(Status::unimplemented("not here"))
+        let asked = request.into_inner().variant_ids;
+        let work = || {
+            let stock = self.state.lock().unwrap().stock.clone();
+            let kept = stock.into_iter().filter(|(variant_id, _)| asked.contains(variant_id));
+            let availabilities =
+                kept.map(|(variant_id, available)| inventory::Availability { variant_id, available }).collect();
+            Ok(inventory::BatchGetAvailabilityResponse { availabilities })
+        };
+        self.moods.answer("available", work).await
     }
 
     async fn list_locations(
