@@ -2,7 +2,7 @@
 
 use contracts::catalog::v1::{CatalogEvent, catalog_event::Event};
 use prost::Message;
-use storage::Unit;
+use storage::{Unit, testing::Database};
 
 use super::*;
 
@@ -106,6 +106,12 @@ async fn a_price_that_breaks_a_rule_is_refused() {
         ] {
             let refused = set_price(&service, variant, amount.clone(), start).await.unwrap_err();
             assert_eq!(refused.reason(), reason, "{amount:?}");
+            let field = match reason {
+                "UNIT_MISMATCH" => Some("amount.unit"),
+                "AMOUNT_OUT_OF_RANGE" | "SCALE_EXCEEDED" => Some("amount.value"),
+                _ => continue,
+            };
+            assert_eq!(refused.metadata("field"), field, "{amount:?}");
         }
         assert_eq!(prices(&service, kit::id::new("var", START)).await.unwrap_err().reason(), "RESOURCE_NOT_FOUND");
         let archive = ArchiveVariantRequest { id: mug(), ..Default::default() };
@@ -222,20 +228,62 @@ async fn a_code_that_two_promotions_share_is_free_when_the_last_of_them_ends() {
     }
 }
 
-#[tokio::test]
+/// The service, and another process over the same database; on SQLite, which is for one process, the same.
+async fn replicas(database: &Database) -> [Service; 2] {
+    let (first, _) = service(database.url(), Settings::default()).await;
+    let second =
+        if database.is_postgres() { service(database.url(), Settings::default()).await.0 } else { first.clone() };
+    [first, second]
+}
+
+/// As it was before codes were their own.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_code_that_two_promotions_share_is_free_when_both_are_ended_at_once() {
+    for database in each_database().await {
+        let services = replicas(&database).await;
+        for round in 0..10 {
+            let mut ids = vec![];
+            for title in ["First", "Second"] {
+                let code = format!("ROUND-{round}-{}", title.to_uppercase());
+                let request = CreatePromotionRequest { code, ..sale(title) };
+                ids.push(announce(&services[0], request).await.unwrap().id);
+            }
+            let code = format!("ROUND-{round}-FIRST");
+            let share = async |unit: &mut Unit| {
+                let sql = "UPDATE promotions SET code = $1 WHERE id = $2";
+                unit.exec(sql, &[(&code).into(), (&ids[1]).into()]).await
+            };
+            services[0].0.db.write(share).await.unwrap();
+
+            let ended = services.iter().zip(ids).map(|(service, id)| {
+                let (service, request) = (service.clone(), EndPromotionRequest { request_id: String::new(), id });
+                tokio::spawn(async move { as_user(ALICE, service.end_promotion(Request::new(request))).await })
+            });
+            for ended in futures::future::join_all(ended).await {
+                ended.unwrap().unwrap();
+            }
+            announce(&services[0], CreatePromotionRequest { code, ..sale("Next") }).await.unwrap();
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn of_promotions_that_are_announced_at_once_one_gets_the_code() {
     for database in each_database().await {
-        let (service, _clock) = service(database.url(), Settings::default()).await;
+        let services = replicas(&database).await;
         let coded = || CreatePromotionRequest { code: "SPRING".into(), ..sale("Sale") };
-        let answers = futures::future::join_all((0..8).map(|_| announce(&service, coded()))).await;
+        let announced = services.iter().cycle().take(8).map(|service| {
+            let service = service.clone();
+            tokio::spawn(async move { announce(&service, coded()).await })
+        });
+        let answers = futures::future::join_all(announced).await.into_iter().map(Result::unwrap);
         let (given, refused): (Vec<_>, Vec<_>) = answers.into_iter().partition(Result::is_ok);
         assert_eq!(given.len(), 1);
         for refused in refused {
-            let reason = refused.unwrap_err().reason().to_owned();
-            assert!(
-                ["ALREADY_EXISTS_NAME", "SERIALIZATION_FAILURE", "LOCK_CONFLICT"].contains(&reason.as_str()),
-                "{reason}"
-            );
+            let refused = refused.unwrap_err();
+            assert!(refused.reason() == "ALREADY_EXISTS_NAME" || refused.retryable(), "{refused}");
         }
+        let late = announce(&services[1], coded()).await.unwrap_err();
+        assert_eq!((late.reason(), late.metadata("code")), ("ALREADY_EXISTS_NAME", Some("SPRING")));
     }
 }
