@@ -93,6 +93,23 @@ impl Error {
         self
     }
 
+    /// Says which field of the request is refused: in the metadata, and as a violation. A refusal of anything but what was
+    /// sent, and one that names its field already, stay as they are.
+    pub fn at(self, field: &str) -> Self {
+        if self.0.code != Code::InvalidArgument || self.0.metadata.contains_key("field") {
+            return self;
+        }
+        let message = self.0.message.clone();
+        self.with("field", field).violation(field, message)
+    }
+
+    /// Says which amount of the request is refused: its `unit` if that is unknown or another than it should be, or else
+    /// its `value`. See [`Error::at`].
+    pub fn at_amount(self, field: &str) -> Self {
+        let part = if self.reason() == "UNIT_MISMATCH" { "unit" } else { "value" };
+        self.at(&format!("{field}.{part}"))
+    }
+
     /// Says when to try again: `RetryInfo`.
     pub fn retry_after(mut self, delay: Duration) -> Self {
         self.0.retry_after = Some(delay);
@@ -253,6 +270,20 @@ mod tests {
         assert_eq!(Error::from(Status::from(error.clone())), error);
         assert_eq!(Error::decode(&error.encode()).unwrap(), error);
         assert_eq!(error.clone().domain("edge.agora"), error);
+    }
+
+    #[test]
+    fn only_a_refusal_of_what_was_sent_names_a_field_and_only_once() {
+        let error = |code: Code, reason: &str| {
+            let details = ErrorDetails::with_error_info(reason, "catalog.agora", HashMap::new());
+            Error::from(Status::with_error_details(code, "No.", details))
+        };
+        let refused = error(Code::InvalidArgument, "UNIT_MISMATCH").at_amount("price").at("price");
+        assert_eq!(refused.metadata("field"), Some("price.unit"));
+        assert_eq!(refused.to_string(), "UNIT_MISMATCH: No. [price.unit: No.]");
+        let refused = error(Code::InvalidArgument, "SCALE_EXCEEDED").at_amount("price");
+        assert_eq!(refused.metadata("field"), Some("price.value"));
+        assert_eq!(error(Code::Unavailable, "OVERLOADED").at("price").metadata("field"), None);
     }
 
     #[test]

@@ -55,8 +55,8 @@ impl Units {
         self.load(code).await?;
         self.0.known.load().get(code).copied().ok_or_else(|| {
             let code: String = code.chars().take(20).collect();
-            Error::named("UNIT_MISMATCH", format!("There is no unit `{code}`. The list of units names them all."))
-                .with("unit", code)
+            let message = format!("There is no unit `{code}`. `ListUnits` (GET /api/v1/units) names them all.");
+            Error::named("UNIT_MISMATCH", message).with("unit", code)
         })
     }
 

@@ -229,16 +229,17 @@ pub fn side(number: i32) -> Result<Side, Error> {
     }
 }
 
-/// The price that a request names, in atoms.
+/// The limit of a trade at the price of the moment, in atoms. A refusal names the field of the order: only order asks.
 ///
 /// # Errors
-/// `UNIT_MISMATCH` if it is not in the currency of the market.
+/// `UNIT_MISMATCH` if it is not in the currency of the market; what [`amount::parse`] says of it.
 pub fn limit(price: &Price) -> Result<i64, Error> {
     if price.currency != CURRENCY {
-        let message = format!("Prices here are in {CURRENCY}.");
-        return Err(Error::new(Reason::UnitMismatch, message).with("unit", CURRENCY));
+        let message = format!("Prices here are in {CURRENCY}. Name the limit in it.");
+        let refusal = Error::new(Reason::UnitMismatch, message).with("unit", CURRENCY);
+        return Err(refusal.at("market_trade.limit_price.currency"));
     }
-    amount::parse(&price.value, PRICE_SCALE)
+    amount::parse(&price.value, PRICE_SCALE).map_err(|refusal| refusal.at("market_trade.limit_price.value"))
 }
 
 /// A refusal of one field.

@@ -331,7 +331,7 @@ fn share(of: i128, bps: i64, rounding: Rounding) -> Result<i64, Error> {
 fn fit(atoms: i128) -> Result<i64, Error> {
     i64::try_from(atoms).map_err(|_| {
         let message = "The basket costs more than can be paid at once. Buy fewer pieces.";
-        Error::new(Reason::AmountOutOfRange, message)
+        Error::new(Reason::AmountOutOfRange, message).at("basket.items")
     })
 }
 

@@ -84,7 +84,7 @@ impl Country {
         let (_, flat, free_from) = found.ok_or_else(|| {
             let known: Vec<&str> = self.shipping.iter().map(|(code, ..)| code.as_str()).collect();
             let message = format!("Shipping cannot be paid in {}. Use one of {}.", currency.code, known.join(", "));
-            Error::new(Reason::UnitMismatch, message).with("unit", &currency.code)
+            Error::new(Reason::UnitMismatch, message).with("unit", &currency.code).at("basket.currency")
         })?;
         Ok(if net >= i128::from(*free_from) { 0 } else { *flat })
     }

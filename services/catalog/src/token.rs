@@ -20,6 +20,10 @@ const TRADE: &[u8] = b"agora.catalog quote v1\n";
 const PURCHASE: &[u8] = b"agora.catalog purchase v1\n";
 const TRADE_LENGTH_MAX: usize = 1_000;
 const PURCHASE_LENGTH_MAX: usize = 60_000;
+/// Where an order has the token of a trade, and of a purchase: only order asks, with what its caller sent.
+const TRADE_FIELD: &str = "quoted_trade.quote_token";
+const PURCHASE_FIELD: &str = "quoted_purchase.quote_token";
+const NOT_YOURS: &str = "The quote was not given to you here, or was altered. Ask for a new one.";
 
 /// Signs quotes and reads them back. Every replica has the same key.
 #[derive(Clone)]
@@ -92,10 +96,13 @@ impl Signer {
     /// The quote in a token that was signed here, for `owner`.
     ///
     /// # Errors
-    /// `QUOTE_INVALID`, without saying which it was: forged, altered, someone else's, or of a purchase.
+    /// `QUOTE_INVALID`: it is the owner's quote of a purchase; or, without saying which it was, forged, altered or someone
+    /// else's.
     pub fn open(&self, token: &str, owner: &str) -> Result<Quote, Error> {
-        let claims: Option<Claims> = unseal(&self.trades, token, TRADE_LENGTH_MAX);
-        claims.filter(|claims| claims.owner == owner).and_then(Claims::quote).ok_or_else(invalid)
+        self.trade(token, owner).ok_or_else(|| match self.purchase(token, owner) {
+            Some(_) => invalid("This is the quote of a purchase. Name it in `quoted_purchase`.", TRADE_FIELD),
+            None => invalid(NOT_YOURS, TRADE_FIELD),
+        })
     }
 
     /// The token of the quote of a purchase for `owner`.
@@ -106,10 +113,23 @@ impl Signer {
     /// What the token of a purchase holds, if it was signed here, for `owner`.
     ///
     /// # Errors
-    /// `QUOTE_INVALID`, without saying which it was: forged, altered, someone else's, or of a trade.
+    /// `QUOTE_INVALID`: it is the owner's quote of a trade; or, without saying which it was, forged, altered or someone
+    /// else's.
     pub fn open_purchase(&self, token: &str, owner: &str) -> Result<Frozen, Error> {
-        let frozen: Option<Frozen> = unseal(&self.purchases, token, PURCHASE_LENGTH_MAX);
-        frozen.filter(|frozen| frozen.owner() == owner).ok_or_else(invalid)
+        self.purchase(token, owner).ok_or_else(|| match self.trade(token, owner) {
+            Some(_) => invalid("This is the quote of a trade. Name it in `quoted_trade`.", PURCHASE_FIELD),
+            None => invalid(NOT_YOURS, PURCHASE_FIELD),
+        })
+    }
+
+    fn trade(&self, token: &str, owner: &str) -> Option<Quote> {
+        let claims: Claims = unseal(&self.trades, token, TRADE_LENGTH_MAX)?;
+        Some(claims).filter(|claims| claims.owner == owner).and_then(Claims::quote)
+    }
+
+    fn purchase(&self, token: &str, owner: &str) -> Option<Frozen> {
+        let frozen: Frozen = unseal(&self.purchases, token, PURCHASE_LENGTH_MAX)?;
+        Some(frozen).filter(|frozen| frozen.owner() == owner)
     }
 }
 
@@ -129,9 +149,8 @@ fn unseal<M: Message + Default>(keyed: &Hmac<Sha256>, token: &str, length_max: u
     M::decode(message.as_slice()).ok()
 }
 
-fn invalid() -> Error {
-    let message = "The quote was not given to you here, or was altered. Ask for a new one.";
-    Error::new(Reason::QuoteInvalid, message).with("field", "quote")
+fn invalid(message: &str, field: &str) -> Error {
+    Error::new(Reason::QuoteInvalid, message).at(field)
 }
 
 /// The id of the quote that a token holds: the same for the same token.

@@ -242,7 +242,7 @@ impl Item {
     }
 
     fn note(&mut self, kind: Kind, change: i64, reference: &str, now: Timestamp) -> Result<Movement, Error> {
-        let too_many = || Error::new(Reason::AmountOutOfRange, "That is more than can be counted.");
+        let too_many = || Error::new(Reason::AmountOutOfRange, "That is more than can be counted.").at("quantity");
         let on_hand = self.on_hand.checked_add(change).ok_or_else(too_many)?;
         if on_hand < self.reserved {
             return Err(out_of_stock(&self.variant_id, self.on_hand - self.reserved));

@@ -34,8 +34,8 @@ impl Service {
             class => message::tax_class("tax_class", class)?,
         };
         let mut drafts = vec![];
-        for variant in request.variants {
-            drafts.push(self.draft(variant, &currency).await?);
+        for (index, variant) in request.variants.into_iter().enumerate() {
+            drafts.push(self.draft(variant, &currency, &format!("variants[{index}]")).await?);
         }
         let skus: BTreeSet<&str> = drafts.iter().map(|(variant, _)| variant.sku.as_str()).collect();
         if skus.is_empty() || skus.len() < drafts.len() {
@@ -120,7 +120,7 @@ impl Service {
         let key = Key::of(call, &request.request_id, &request);
         let currency = self.currency(CURRENCY).await?;
         let variant = request.variant.ok_or_else(|| invalid("variant", "is missing"))?;
-        let draft = self.draft(variant, &currency).await?;
+        let draft = self.draft(variant, &currency, "variant").await?;
         let reply = self.0.db.once(key, async |unit| {
             let now = unit.now();
             let product = goods::load_for_update(unit, &request.product_id).await?;
@@ -157,10 +157,10 @@ impl Service {
         reply.await
     }
 
-    /// The variant that a request describes.
-    async fn draft(&self, new: proto::NewVariant, platform: &Unit) -> Result<Draft, Error> {
+    /// The variant that a request describes in this field.
+    async fn draft(&self, new: proto::NewVariant, platform: &Unit, field: &str) -> Result<Draft, Error> {
         let price = match &new.list_price {
-            Some(price) => Some(self.money(price).await?),
+            Some(price) => Some(self.money(price, &format!("{field}.list_price")).await?),
             None => None,
         };
         let shown = price.as_ref().filter(|(currency, _)| currency == platform).map(|(_, atoms)| *atoms);

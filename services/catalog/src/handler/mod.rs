@@ -56,17 +56,18 @@ impl Service {
         Err(Error::new(Reason::UnitMismatch, message).with("unit", code))
     }
 
-    /// The price of something: a currency, and more than nothing of it.
+    /// The price of something in this field of the request: a currency, and more than nothing of it.
     ///
     /// # Errors
     /// `UNIT_MISMATCH`, `SCALE_EXCEEDED`, `AMOUNT_OUT_OF_RANGE`.
-    async fn money(&self, of: &Amount) -> Result<(Unit, i64), Error> {
-        let currency = self.currency(&of.unit).await?;
-        let atoms = amount::parse(&of.value, currency.scale).map_err(|refusal| refusal.with("unit", &of.unit))?;
+    async fn money(&self, of: &Amount, field: &str) -> Result<(Unit, i64), Error> {
+        let at = |refusal: Error| refusal.with("unit", &of.unit).at_amount(field);
+        let currency = self.currency(&of.unit).await.map_err(|refusal| refusal.at_amount(field))?;
+        let atoms = amount::parse(&of.value, currency.scale).map_err(at)?;
         if atoms > 0 {
             return Ok((currency, atoms));
         }
         let message = "A price must be more than zero.";
-        Err(Error::new(Reason::AmountOutOfRange, message).with("unit", &of.unit))
+        Err(at(Error::new(Reason::AmountOutOfRange, message)))
     }
 }

@@ -27,7 +27,7 @@ impl PricingService for Service {
         request: Request<proto::CreateQuoteRequest>,
     ) -> Result<Response<proto::CreateQuoteResponse>, Status> {
         let (call, request) = (Call::current()?, request.into_inner());
-        let quote = self.quote(message::side(request.side)?, request.quantity).await?;
+        let quote = self.quote(message::side(request.side)?, request.quantity, "quantity").await?;
         let token = self.0.signer.sign(&quote, call.user()?, rand::random());
         Ok(Response::new(proto::CreateQuoteResponse { quote: Some(message::quote(&quote, token)) }))
     }
@@ -52,7 +52,7 @@ impl PricingService for Service {
         request: Request<proto::PriceTradeRequest>,
     ) -> Result<Response<proto::PriceTradeResponse>, Status> {
         let request = request.into_inner();
-        let mut quote = self.quote(message::side(request.side)?, request.quantity).await?;
+        let mut quote = self.quote(message::side(request.side)?, request.quantity, "market_trade.quantity").await?;
         if let Some(limit) = &request.limit_price {
             quote = quote.within(message::limit(limit)?)?;
         }
@@ -113,7 +113,7 @@ impl PricingService for Service {
         let (call, request) = (Call::current()?, request.into_inner());
         let key = Key::of(&call, &request.request_id, &request);
         let asked = request.amount.ok_or_else(|| invalid("amount", "is missing"))?;
-        let ((currency, atoms), platform) = (self.money(&asked).await?, self.currency(CURRENCY).await?);
+        let ((currency, atoms), platform) = (self.money(&asked, "amount").await?, self.currency(CURRENCY).await?);
         let (variant_id, etag) = (request.variant_id, request.etag);
         let reply = self.0.db.once(key, async |unit| {
             let now = unit.now();
@@ -188,14 +188,17 @@ impl PricingService for Service {
 }
 
 impl Service {
-    /// Prices a trade at this moment.
-    async fn quote(&self, side: Side, quantity: Option<Amount>) -> Result<Quote, Error> {
-        let quantity = quantity.ok_or_else(|| message::invalid("quantity", "is missing"))?;
-        let (unit, currency) = (self.unit(&quantity.unit).await?, self.unit(CURRENCY).await?);
+    /// Prices a trade at this moment. The quantity stands in this field of the caller's request.
+    async fn quote(&self, side: Side, quantity: Option<Amount>, field: &str) -> Result<Quote, Error> {
+        let quantity = quantity.ok_or_else(|| message::invalid(field, "is missing"))?;
+        let at = |refusal: Error| refusal.at_amount(field);
+        let (unit, currency) = (self.unit(&quantity.unit).await.map_err(at)?, self.unit(CURRENCY).await?);
         let atoms =
-            amount::parse(&quantity.value, unit.scale).map_err(|refusal| refusal.with("unit", &quantity.unit))?;
+            amount::parse(&quantity.value, unit.scale).map_err(|refusal| at(refusal.with("unit", &quantity.unit)))?;
         let market = self.0.market.tick(&unit.code);
-        Quote::new(side, (atoms, &unit), &currency, market.as_ref(), &self.0.terms, self.0.db.clock().now())
+        let quote =
+            Quote::new(side, (atoms, &unit), &currency, market.as_ref(), &self.0.terms, self.0.db.clock().now());
+        quote.map_err(at)
     }
 
     /// Prices a basket at this moment.
@@ -203,7 +206,8 @@ impl Service {
         let settings = &self.0.settings;
         let basket = basket.ok_or_else(|| invalid("basket", "is missing"))?;
         let or = |asked: String, default: &str| if asked.is_empty() { default.to_owned() } else { asked };
-        let currency = self.currency(&or(basket.currency, CURRENCY)).await?;
+        let currency = self.currency(&or(basket.currency, CURRENCY)).await;
+        let currency = currency.map_err(|refusal| refusal.at("basket.currency"))?;
         let country = self.0.rates.country(&or(basket.country_code, &settings.country))?;
         let items = basket.items.into_iter().map(|item| (item.variant_id, item.quantity));
         let code = basket.promotion_code.trim().to_uppercase();

@@ -172,14 +172,21 @@ impl Service {
         min: Option<&Amount>,
         max: Option<&Amount>,
     ) -> Result<Option<(String, i64, i64)>, Error> {
-        let Some(one) = min.or(max) else { return Ok(None) };
-        let currency = self.currency(&one.unit).await?;
+        let (one, field) = match (min, max) {
+            (Some(min), _) => (min, "price_min"),
+            (None, Some(max)) => (max, "price_max"),
+            (None, None) => return Ok(None),
+        };
+        let currency = self.currency(&one.unit).await.map_err(|refusal| refusal.at_amount(field))?;
         if let Some(other) = max.filter(|max| max.unit != one.unit) {
             let message = "`price_min` and `price_max` must be of the same currency.";
-            return Err(Error::new(Reason::UnitMismatch, message).with("unit", &other.unit));
+            return Err(Error::new(Reason::UnitMismatch, message).with("unit", &other.unit).at_amount("price_max"));
         }
-        let atoms =
-            |bound: Option<&Amount>, default| bound.map_or(Ok(default), |of| amount::parse(&of.value, currency.scale));
-        Ok(Some((currency.code.clone(), atoms(min, 0)?, atoms(max, i64::MAX)?)))
+        let atoms = |bound: Option<&Amount>, field, default| {
+            let parse = |of: &Amount| amount::parse(&of.value, currency.scale);
+            bound.map_or(Ok(default), parse).map_err(|refusal: Error| refusal.at_amount(field))
+        };
+        let (min, max) = (atoms(min, "price_min", 0)?, atoms(max, "price_max", i64::MAX)?);
+        Ok(Some((currency.code, min, max)))
     }
 }

@@ -196,7 +196,7 @@ pub fn publish(unit: &mut Unit, product: &Product, currency: &product::Unit, eve
 
 /// Refuses a category that is not there.
 pub fn no_category(field: &str) -> Error {
-    message::invalid(field, "must be the name of a category; the list of categories names them all")
+    message::invalid(field, "must be the name of a category; `ListCategories` (GET /api/v1/categories) names them all")
 }
 
 /// `($1, $2), ($3, $4)`: so many rows of so many parameters.

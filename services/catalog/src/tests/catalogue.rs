@@ -75,14 +75,15 @@ async fn a_list_is_of_one_category_one_kind_or_one_range_of_prices() {
             let request = ListProductsRequest { price_min: min.clone(), price_max: max.clone(), ..Default::default() };
             assert_eq!(of(request).await, names, "{min:?} {max:?}");
         }
-        for (min, max, reason) in [
-            (amount("1", "USD"), amount("1", "EUR"), "UNIT_MISMATCH"),
-            (amount("1", "BTC"), None, "UNIT_MISMATCH"),
-            (None, amount("1", "NOPE"), "UNIT_MISMATCH"),
-            (None, amount("0.001", "EUR"), "SCALE_EXCEEDED"),
+        for (min, max, reason, field) in [
+            (amount("1", "USD"), amount("1", "EUR"), "UNIT_MISMATCH", "price_max.unit"),
+            (amount("1", "BTC"), None, "UNIT_MISMATCH", "price_min.unit"),
+            (None, amount("1", "NOPE"), "UNIT_MISMATCH", "price_max.unit"),
+            (None, amount("0.001", "EUR"), "SCALE_EXCEEDED", "price_max.value"),
         ] {
             let request = ListProductsRequest { price_min: min, price_max: max, ..Default::default() };
-            assert_eq!(list(&service, request).await.unwrap_err().reason(), reason);
+            let refused = list(&service, request).await.unwrap_err();
+            assert_eq!((refused.reason(), refused.metadata("field")), (reason, Some(field)));
         }
         let first = ListProductsRequest { page_size: 1, category: "books".into(), ..Default::default() };
         let page = as_nobody(service.list_products(Request::new(first))).await.unwrap();

@@ -93,13 +93,42 @@ async fn a_good_that_breaks_a_rule_is_refused_and_nothing_of_it_stays() {
             (CreateProductRequest { variants: red(price("1", "BTC")), ..chair() }, "UNIT_MISMATCH"),
             (CreateProductRequest { variants: red(price("1", "NOPE")), ..chair() }, "UNIT_MISMATCH"),
         ] {
-            assert_eq!(create(&service, request.clone()).await.unwrap_err().reason(), reason, "{request:?}");
+            let refused = create(&service, request.clone()).await.unwrap_err();
+            assert_eq!(refused.reason(), reason, "{request:?}");
+            let field = match reason {
+                "INVALID_FIELD" => continue,
+                "UNIT_MISMATCH" => "variants[0].list_price.unit",
+                _ => "variants[0].list_price.value",
+            };
+            assert_eq!(refused.metadata("field"), Some(field), "{request:?}");
         }
         let taken = [red(None), vec![new_variant("MUG-BLUE-350", None)]].concat();
         let refused = create(&service, CreateProductRequest { variants: taken, ..chair() }).await.unwrap_err();
         assert_eq!((refused.reason(), refused.metadata("sku")), ("ALREADY_EXISTS_SKU", Some("MUG-BLUE-350")));
         assert!(found_names(&service, "folding chair").await.is_empty());
         assert!(create(&service, chair()).await.is_ok(), "the SKU of a refused request is free");
+    }
+}
+
+#[tokio::test]
+async fn a_good_is_shown_by_any_of_its_variants_also_when_it_is_off_sale() {
+    for database in each_database().await {
+        let (service, _clock) = service(database.url(), Settings::default()).await;
+        let by_variant = async |id: &str| {
+            let request = Request::new(GetVariantRequest { id: id.to_owned() });
+            as_nobody(service.get_variant(request)).await.map(|reply| reply.product.unwrap())
+        };
+        let created = create(&service, chair()).await.unwrap();
+        for variant in &created.variants {
+            assert_eq!(by_variant(&variant.id).await.unwrap(), created);
+        }
+        let archive = ArchiveProductRequest { id: created.id.clone(), ..Default::default() };
+        as_user(ALICE, service.archive_product(Request::new(archive))).await.unwrap();
+        let shown = by_variant(&created.variants[0].id).await.unwrap();
+        assert_eq!((shown.id, shown.state), (created.id, product::State::Archived.into()));
+        let nobody = kit::id::new("var", START);
+        let refused = by_variant(&nobody).await.unwrap_err();
+        assert_eq!((refused.reason(), refused.metadata("resource")), ("RESOURCE_NOT_FOUND", Some(nobody.as_str())));
     }
 }
 

@@ -263,6 +263,12 @@ async fn what_cannot_be_priced_is_refused_with_the_unit() {
     ] {
         let refused = as_user(ALICE, service.create_quote(trade(side, value, unit))).await.unwrap_err();
         assert_eq!((refused.reason(), refused.metadata("unit")), (reason, Some(unit)), "{side:?} {value} {unit}");
+        let field = match reason {
+            "UNIT_MISMATCH" => Some("quantity.unit"),
+            "PRICE_STALE" => None,
+            _ => Some("quantity.value"),
+        };
+        assert_eq!(refused.metadata("field"), field, "{side:?} {value} {unit}");
     }
     let nothing = CreateQuoteRequest { side: Side::Unspecified.into(), quantity: None };
     let refused = as_user(ALICE, service.create_quote(Request::new(nothing))).await.unwrap_err();
@@ -285,7 +291,9 @@ async fn a_trade_is_priced_unless_the_market_is_past_the_limit() {
     assert_eq!((past.reason(), past.metadata("price")), ("SLIPPAGE_EXCEEDED", Some("60010.00")));
     assert!(!past.message().contains("quote"), "there was none: {past}");
     assert_eq!(as_nobody(price(Side::Sell, "60000.01", "USD")).await.unwrap_err().reason(), "SLIPPAGE_EXCEEDED");
-    assert_eq!(as_nobody(price(Side::Buy, "60010", "EUR")).await.unwrap_err().reason(), "UNIT_MISMATCH");
+    let refused = as_nobody(price(Side::Buy, "60010", "EUR")).await.unwrap_err();
+    assert_eq!(refused.reason(), "UNIT_MISMATCH");
+    assert_eq!(refused.metadata("field"), Some("market_trade.limit_price.currency"), "as the order has it");
 }
 
 #[tokio::test]

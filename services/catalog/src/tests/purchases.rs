@@ -85,15 +85,24 @@ async fn a_quote_comes_back_whole_to_its_owner_and_to_no_one_else() {
         kit::id::check("quo", &verified.quote_id).unwrap();
         assert_eq!(verify(&service, ALICE, &quote.token).await.unwrap(), verified, "the id is that of the token");
         let trade = as_user(ALICE, service.create_quote(trade(Side::Buy, "0.01", "BTC"))).await.unwrap().quote.unwrap();
-        for (owner, token) in
-            [(BOB, quote.token.as_str()), (ALICE, &quote.token[1..]), (ALICE, ""), (ALICE, &trade.token)]
-        {
-            assert_eq!(verify(&service, owner, token).await.unwrap_err().reason(), "QUOTE_INVALID");
+        for (owner, token, said) in [
+            (BOB, quote.token.as_str(), "not given to you"),
+            (BOB, &trade.token, "not given to you"),
+            (ALICE, &quote.token[1..], "was altered"),
+            (ALICE, "", "not given to you"),
+            (ALICE, &trade.token, "quote of a trade"),
+        ] {
+            let refused = verify(&service, owner, token).await.unwrap_err();
+            let field = refused.metadata("field");
+            assert_eq!((refused.reason(), field), ("QUOTE_INVALID", Some("quoted_purchase.quote_token")));
+            assert!(refused.message().contains(said), "{refused}");
         }
         let (token, owner_id) = (quote.token.clone(), ALICE.to_owned());
         let as_trade = VerifyQuoteRequest { token, owner_id, max_slippage_bps: 0 };
         let refused = as_nobody(service.verify_quote(Request::new(as_trade))).await.unwrap_err();
-        assert_eq!(refused.reason(), "QUOTE_INVALID", "a purchase is no trade");
+        let field = refused.metadata("field");
+        assert_eq!((refused.reason(), field), ("QUOTE_INVALID", Some("quoted_trade.quote_token")));
+        assert!(refused.message().contains("quote of a purchase"), "{refused}");
         clock.advance(MINUTE * 15);
         assert_eq!(verify(&service, ALICE, &quote.token).await.unwrap_err().reason(), "QUOTE_EXPIRED");
     }
@@ -138,6 +147,7 @@ async fn what_cannot_be_priced_is_refused() {
             (Basket { country_code: "XX".into(), ..mug() }, "INVALID_FIELD", "field", "basket.country_code"),
             (Basket { currency: "BTC".into(), ..mug() }, "UNIT_MISMATCH", "unit", "BTC"),
             (Basket { currency: "NOK".into(), ..mug() }, "UNIT_MISMATCH", "unit", "NOK"),
+            (Basket { currency: "NOK".into(), ..mug() }, "UNIT_MISMATCH", "field", "basket.currency"),
             (Basket { currency: "GBP".into(), ..mug() }, "PRODUCT_UNAVAILABLE", "variant", &variant("MUG-BLUE-350")),
             (Basket { promotion_code: "NOPE".into(), ..mug() }, "INVALID_FIELD", "field", "basket.promotion_code"),
             (basket(&[]), "INVALID_FIELD", "field", "basket.items"),

@@ -21,12 +21,13 @@ impl Service {
         Ok((code, unit, atoms))
     }
 
-    /// Reads a positive amount of a currency.
+    /// Reads the `amount` of a deposit or a withdrawal: a positive one of a currency.
     async fn parse_money(&self, amount: Option<Amount>) -> Result<(String, Unit, i64), Error> {
-        let (code, unit, atoms) = self.parse_positive(amount).await?;
+        let at = |refusal: Error| refusal.at_amount("amount");
+        let (code, unit, atoms) = self.parse_positive(amount).await.map_err(at)?;
         if !unit.fiat {
             let message = format!("{code} is no currency. Only money comes in and goes out here.");
-            return Err(Error::new(Reason::UnitMismatch, message).with("unit", code));
+            return Err(at(Error::new(Reason::UnitMismatch, message).with("unit", code)));
         }
         Ok((code, unit, atoms))
     }

@@ -244,7 +244,8 @@ impl Service {
             return Err(Error::new(Reason::LimitExceeded, "This platform takes no deposits.").with("max", max));
         }
         let message = format!("A deposit is {max} {code} at the most. Make several.");
-        Err(Error::new(Reason::AmountOutOfRange, message).with("unit", code).with("max", max))
+        let refusal = Error::new(Reason::AmountOutOfRange, message).with("unit", code).with("max", max);
+        Err(refusal.at_amount("amount"))
     }
 
     /// Ends a withdrawal, and moves its money if the bank has paid.

@@ -42,18 +42,18 @@ async fn a_deposit_is_there_at_once_and_only_once() {
 async fn a_deposit_that_makes_no_sense_is_refused_with_its_reason() {
     for bench in Bench::each().await {
         let me = user();
-        for (value, unit, reason) in [
-            ("0", "USD", "AMOUNT_OUT_OF_RANGE"),
-            ("-5", "USD", "AMOUNT_OUT_OF_RANGE"),
-            ("1000000.01", "USD", "AMOUNT_OUT_OF_RANGE"),
-            ("0.001", "USD", "SCALE_EXCEEDED"),
-            ("1", "BTC", "UNIT_MISMATCH"),
-            ("1", "XXX", "UNIT_MISMATCH"),
-            ("one", "USD", "INVALID_FIELD"),
+        for (value, unit, reason, field) in [
+            ("0", "USD", "AMOUNT_OUT_OF_RANGE", "amount.value"),
+            ("-5", "USD", "AMOUNT_OUT_OF_RANGE", "amount.value"),
+            ("1000000.01", "USD", "AMOUNT_OUT_OF_RANGE", "amount.value"),
+            ("0.001", "USD", "SCALE_EXCEEDED", "amount.value"),
+            ("1", "BTC", "UNIT_MISMATCH", "amount.unit"),
+            ("1", "XXX", "UNIT_MISMATCH", "amount.unit"),
+            ("one", "USD", "INVALID_FIELD", "amount.value"),
         ] {
             let request = api::CreateDepositRequest { request_id: request_id(), amount: amount(value, unit) };
             let error = bench.as_user(&me, bench.service.create_deposit(Request::new(request))).await.unwrap_err();
-            assert_eq!(error.reason(), reason, "{value} {unit}");
+            assert_eq!((error.reason(), error.metadata("field")), (reason, Some(field)), "{value} {unit}");
         }
         bench.deposit(&me, "1000000").await.unwrap();
     }

@@ -54,7 +54,8 @@ async fn ask(
     request: &api::CreateRefundRequest,
 ) -> Result<Refund, Error> {
     let payment = settle::lock(unit, &request.payment_id).await?;
-    let asked = request.amount.as_ref().map(|amount| payment.currency.parse(amount)).transpose()?;
+    let asked = request.amount.as_ref().map(|amount| payment.currency.parse(amount)).transpose();
+    let asked = asked.map_err(|refusal| refusal.at_amount("amount"))?;
     if let Some(known) = store::refunds::load(unit, &Scope::All, id).await? {
         let same = known.payment_id == request.payment_id
             && known.reference == request.reference

@@ -129,9 +129,11 @@ async fn what_was_not_taken_cannot_be_given_back() {
             amount: Some(Amount { value: "1".to_owned(), unit: "JPY".to_owned() }),
             ..refund_of(&asked.id, "")
         };
-        assert_eq!(bench.ask_refund(yen).await.unwrap_err().reason(), "UNIT_MISMATCH");
+        let refused = bench.ask_refund(yen).await.unwrap_err();
+        assert_eq!((refused.reason(), refused.metadata("field")), ("UNIT_MISMATCH", Some("amount.unit")));
         for (value, reason) in [("-1.00", "AMOUNT_OUT_OF_RANGE"), ("0.001", "SCALE_EXCEEDED")] {
-            assert_eq!(bench.refund(&asked.id, value).await.unwrap_err().reason(), reason);
+            let refused = bench.refund(&asked.id, value).await.unwrap_err();
+            assert_eq!((refused.reason(), refused.metadata("field")), (reason, Some("amount.value")));
         }
     }
 }
