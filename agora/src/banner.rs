@@ -24,17 +24,10 @@ impl Banner {
         Self { output: up.output, demo: up.platform.demo(), data }
     }
 
-    /// The platform begins to start.
-    pub fn begin(&self) {
+    /// A part of the platform starts; `first` before all others.
+    pub fn step(&self, step: &str, first: bool) {
         if self.output == Output::Text {
-            eprint!("Agora is starting:");
-        }
-    }
-
-    /// A part of it starts.
-    pub fn step(&self, step: &str) {
-        if self.output == Output::Text {
-            eprint!(" {step}");
+            eprint!("{}{step}", if first { "Agora is starting: " } else { " " });
         }
     }
 
@@ -42,6 +35,13 @@ impl Banner {
     pub fn ending(&self) {
         if self.output == Output::Text {
             eprintln!("\nAgora is stopping: what is under way is finished first. Once more to end at once.");
+        }
+    }
+
+    /// The platform has ended.
+    pub fn ended(&self) {
+        if self.output == Output::Text {
+            eprintln!("Agora has stopped.");
         }
     }
 
@@ -79,7 +79,7 @@ impl Banner {
             format!("  data      {}", self.data),
         ];
         for (workload, address) in &running.sidecars {
-            lines.push(format!("  sidecar   {workload:<8} {address}   (mTLS)"));
+            lines.push(format!("  sidecar   {workload:<9} {address}   (mTLS)"));
         }
         if self.demo {
             lines.push(String::new());

@@ -3,7 +3,10 @@
 use std::io::{ErrorKind, Write};
 
 use anyhow::{Context, Result};
-use clap::{Args, Command, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
+use clap::{
+    Args, Command, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum,
+    error::{ContextKind, ContextValue},
+};
 use kit::{contract::Contract, telemetry};
 
 use sidecar::{Config, Endpoints};
@@ -74,7 +77,7 @@ enum Listing {
 /// # Errors
 /// One sentence for the person who typed it.
 pub fn run() -> Result<()> {
-    let matches = command().get_matches();
+    let matches = command().try_get_matches().unwrap_or_else(|error| refuse(&error));
     if let Some((name, arguments)) = matches.subcommand()
         && let Some(service) = services::find(name)
     {
@@ -97,6 +100,30 @@ pub fn command() -> Command {
         let about = format!("Runs {} in a process of its own: {}", service.name, lower_first(service.about));
         command.subcommand(Role::augment_args(Command::new(service.name)).about(about))
     })
+}
+
+/// Says what was wrong with what was typed, and ends. A value that nobody typed is told by the name of its variable too.
+fn refuse(error: &clap::Error) -> ! {
+    if let Some(ContextValue::String(named)) = error.get(ContextKind::InvalidArg)
+        && let Some(flag) = named.split(' ').next()
+        && !std::env::args().any(|typed| typed.split('=').next() == Some(flag))
+        && let Some(variable) = variable(flag)
+        && std::env::var_os(&variable).is_some()
+    {
+        // Nobody may be there to read it.
+        let _ = error.print();
+        eprintln!("\nThe value is that of {variable} in the environment.");
+        std::process::exit(2);
+    }
+    error.exit()
+}
+
+/// The environment's variable for a flag.
+fn variable(flag: &str) -> Option<String> {
+    let command = command();
+    let mut arguments = command.get_subcommands().flat_map(Command::get_arguments);
+    let found = arguments.find(|one| one.get_long() == flag.strip_prefix("--"))?;
+    Some(found.get_env()?.to_string_lossy().into_owned())
 }
 
 fn print_routes(output: Listing) -> Result<()> {

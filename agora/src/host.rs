@@ -16,6 +16,7 @@ use storage::{Db, Log, Options};
 use tokio::task::JoinSet;
 
 use crate::{
+    hold::Hold,
     keys, metrics,
     services::{Parts, Service},
     settings::Platform,
@@ -43,6 +44,7 @@ pub struct Host {
     tasks: JoinSet<()>,
     databases: Vec<Db>,
     log: Option<Log>,
+    hold: Option<Hold>,
 }
 
 impl Host {
@@ -67,7 +69,18 @@ impl Host {
         let verifier = Verifier::new(keyring.clone(), clock.clone(), ISSUER, ISSUER);
         let (drain, _) = Drain::new();
         let (tasks, databases) = (JoinSet::new(), Vec::new());
-        Ok(Self { platform, clock, contract, verifier, drain, keyring, tasks, databases, log: None })
+        Ok(Self { platform, clock, contract, verifier, drain, keyring, tasks, databases, log: None, hold: None })
+    }
+
+    /// Keeps other processes from running on the same embedded databases until this one ends.
+    ///
+    /// # Errors
+    /// If another has the data folder.
+    pub fn hold_data_folder(&mut self) -> Result<()> {
+        if self.platform.is_embedded() {
+            self.hold = Some(Hold::take(&self.platform.data_dir)?);
+        }
+        Ok(())
     }
 
     /// Sees the end of this process.
@@ -183,6 +196,11 @@ impl Host {
         };
         if tokio::time::timeout(limit, finished).await.is_err() {
             tracing::warn!(limit_s = limit.as_secs(), "some work did not finish in time");
+        }
+        for db in self.databases.iter().chain(self.log.as_ref().map(Log::db)) {
+            if let Err(error) = db.checkpoint().await {
+                tracing::warn!(%error, database = db.name(), "a part of the database is still in its write-ahead log");
+            }
         }
         anyhow::ensure!(!broken, "background work panicked; the log says where");
         Ok(())

@@ -126,12 +126,15 @@ async fn wait_for(files: &[&Path]) -> Result<()> {
     let deadline = Instant::now() + AUTHORITY_PATIENCE;
     for file in files {
         if !file.exists() {
-            eprintln!("waiting for the certificate authority, which makes {}", file.display());
+            eprintln!(
+                "waiting for {}, which `agora ca` makes: start it, or say with --ca-dir where its folder is",
+                file.display()
+            );
         }
         while !file.exists() {
             anyhow::ensure!(
                 Instant::now() < deadline,
-                "{} is not there: start `agora ca` first, or say with --ca-dir where its folder is",
+                "{} is still not there: start `agora ca` first, or say with --ca-dir where its folder is",
                 file.display()
             );
             tokio::time::sleep(Duration::from_millis(50)).await;

@@ -15,6 +15,12 @@ struct Row {
     limits: String,
 }
 
+/// What the words of a column mean.
+const LEGEND: &str = "
+REPEAT: what a second, equal call does. `read` changes nothing; `idempotent` leaves things as the first did; `by key` gives the
+reply of the first under the same Idempotency-Key (gRPC: request_id), and `by key?` does so if there is one; `again` acts again.
+";
+
 /// The routes as a table for people.
 pub fn table(contract: &Contract) -> String {
     let rows: Vec<Row> = contract.methods().flat_map(|method| rows(method)).collect();
@@ -26,6 +32,7 @@ pub fn table(contract: &Contract) -> String {
         let Row { verb, path: route, rpc: name, access: who, repeat, limits } = row;
         let _ = writeln!(out, "{verb:<7} {route:<path$} {name:<rpc$} {who:<access$} {repeat:<11} {limits}");
     }
+    out.push_str(LEGEND);
     out.lines().map(str::trim_end).fold(String::new(), |text, line| text + line + "\n")
 }
 

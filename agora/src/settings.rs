@@ -17,6 +17,9 @@ const DEMO_SELLER: &str = "Agora;1 Market Square;12345 Agora";
 /// For how long inventory sets goods aside: whole seconds, a day at the most.
 const RESERVATION_LIFETIMES: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(24 * 3600);
 
+/// The longest that a purchase may take to be confirmed: goods are set aside a little longer.
+const LONGEST_SAGA: Duration = Duration::from_secs(23 * 3600);
+
 /// As many basis points make a whole.
 const WHOLE_BPS: u32 = 10_000;
 
@@ -258,6 +261,10 @@ impl Platform {
             let remedy = "Give it a second at least and 24 hours at most, such as `15m`";
             problems.add("--reservation-lifetime (AGORA_RESERVATION_LIFETIME)", "is too short or too long", remedy);
         }
+        if self.lifetimes.saga_deadline > LONGEST_SAGA {
+            let remedy = "Goods are set aside for longer than that, and for 24 hours at most: give it 23 hours or less";
+            problems.add("--saga-deadline (AGORA_SAGA_DEADLINE)", "is too long", remedy);
+        }
         for (name, bps) in [("--fee-bps", self.market.fee_bps), ("--max-slippage-bps", self.market.max_slippage_bps)] {
             if bps >= WHOLE_BPS {
                 problems.add(name, format!("is {bps}"), "10,000 basis points are the whole, so give it less");
@@ -273,11 +280,21 @@ impl Platform {
     /// The same, for a process that opens the databases of several services.
     pub fn check_all(&self) -> Problems {
         let mut problems = self.check();
-        if !self.database.contains("{name}") {
+        // The rest may hold a password.
+        let scheme = self.database.split(':').next().unwrap_or_default();
+        if !["sqlite", "postgres", "postgresql"].contains(&scheme) {
+            let remedy = "Write it as `sqlite:{data}/{name}.db` or `postgres://app@localhost/agora_{name}`";
+            problems.add("--database (AGORA_DATABASE)", format!("begins with `{scheme}`"), remedy);
+        } else if !self.database.contains("{name}") {
             let remedy = "Each service has a database of its own, such as `postgres://app@localhost/agora_{name}`";
             problems.add("--database (AGORA_DATABASE)", "has no `{name}`", remedy);
         }
         problems
+    }
+
+    /// Whether a database is kept in the data folder.
+    pub fn is_embedded(&self) -> bool {
+        [&self.database, &self.events].iter().any(|url| url.contains("{data}"))
     }
 
     /// Whether there are demo people and a demo bank.
@@ -344,6 +361,16 @@ mod tests {
     struct Typed {
         #[command(flatten)]
         platform: Platform,
+    }
+
+    #[test]
+    fn a_purchase_is_confirmed_while_its_goods_can_be_set_aside() {
+        let check = |time: &str| {
+            Typed::parse_from(["agora", "--saga-deadline", time]).platform.check().finish().map_err(|e| e.to_string())
+        };
+        assert_eq!(check("23h"), Ok(()));
+        let report = check("24h").unwrap_err();
+        assert!(report.contains("--saga-deadline (AGORA_SAGA_DEADLINE)"), "{report}");
     }
 
     #[test]

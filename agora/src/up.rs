@@ -2,6 +2,7 @@
 //! unless `--direct` takes the hop away.
 
 use std::{
+    cell::Cell,
     net::{Ipv4Addr, SocketAddr},
     sync::Arc,
     time::{Duration, Instant},
@@ -36,7 +37,7 @@ pub struct Up {
     #[allow(missing_docs)]
     pub edge: EdgeSettings,
     /// Keep nothing: use a data folder that goes when the process ends
-    #[arg(long, env = "AGORA_EPHEMERAL")]
+    #[arg(long, env = "AGORA_EPHEMERAL", conflicts_with = "data_dir")]
     pub ephemeral: bool,
     /// Call services in memory, without sidecars
     #[arg(long, env = "AGORA_DIRECT")]
@@ -78,16 +79,18 @@ pub async fn run(mut up: Up) -> Result<()> {
         up.platform.data_dir = folder.path().to_owned();
     }
     let banner = Banner::new(&up);
-    banner.begin();
-    let running = start(&up, Clock::system(), |step| banner.step(step)).await?;
+    let first = Cell::new(true);
+    let running = start(&up, Clock::system(), |step| banner.step(step, first.replace(false))).await?;
     kit::drain::on_signal(running.front.clone())?;
     banner.ready(&running, started.elapsed());
-    let draining = running.front.draining();
+    let (draining, ending) = (running.front.draining(), banner.clone());
     tokio::spawn(async move {
         draining.wait().await;
-        banner.ending();
+        ending.ending();
     });
-    running.host.run_until_drained().await
+    running.host.run_until_drained().await?;
+    banner.ended();
+    Ok(())
 }
 
 /// A folder that goes with the process, and that only its owner can read.
@@ -105,6 +108,7 @@ pub async fn start(up: &Up, clock: Clock, step: impl Fn(&str)) -> Result<Running
     // The port first: whoever finds it taken should not wait for anything else.
     let listener = edge::bind(&up.edge).await?;
     let mut host = Host::new(up.platform.clone(), clock)?;
+    host.hold_data_folder()?;
     let (way_out, sidecars) = if up.direct {
         (start_direct(&mut host, &step).await?, Vec::new())
     } else {

@@ -3,6 +3,7 @@
 use std::{
     net::TcpListener,
     process::{Command, Output},
+    time::Duration,
 };
 
 use anyhow::{Context, Result};
@@ -76,6 +77,45 @@ fn a_port_in_use_is_one_clear_sentence() -> Result<()> {
     let port = taken.local_addr()?.port().to_string();
     let text = complaint(&["up", "--ephemeral", "--port", &port], &[])?;
     assert!(text.contains(&port) && text.contains("--port"), "{text}");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_data_folder_in_use_is_one_clear_sentence() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let platform = Platform::one_process(folder.path(), &[], &[])?;
+    let text = complaint(&["up", "--port", "0", "--data-dir", &folder.path().display().to_string()], &[])?;
+    assert!(text.contains("in use by another `agora up`") && text.contains("--data-dir"), "{text}");
+    drop(platform);
+    Platform::one_process(folder.path(), &[], &[])?;
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn after_a_stop_each_database_is_whole_in_its_file() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let mut platform = Platform::one_process(folder.path(), &[], &[])?;
+    Person::with_money(&platform.client(Protocol::Rest)?, "42").await?;
+    let waiting =
+        |name: &str| std::fs::metadata(folder.path().join(format!("{name}.db-wal"))).map_or(0, |log| log.len());
+    let names = || agora::services::SERVICES.iter().map(|service| service.name).chain(["events"]);
+    assert!(names().any(|name| waiting(name) > 0), "at work, it is in the log first");
+    platform.processes()[0].signal("TERM")?;
+    tokio::task::block_in_place(|| platform.processes()[0].wait(Duration::from_secs(30)))?;
+    for name in names() {
+        assert_eq!(waiting(name), 0, "{name}");
+    }
+    Ok(())
+}
+
+#[test]
+fn a_broken_variable_is_told_by_its_name() -> Result<()> {
+    let text = complaint(&["up", "--ephemeral"], &[("AGORA_PORT", "abc")])?;
+    assert!(text.contains("--port") && text.contains("AGORA_PORT in the environment"), "{text}");
+    let text = complaint(&["up", "--ephemeral", "--port", "abc"], &[("AGORA_PORT", "8080")])?;
+    assert!(!text.contains("AGORA_PORT"), "{text}");
+    let text = complaint(&["up", "--ephemeral"], &[("AGORA_DATABASE", "mysql://root:secret@db/{name}")])?;
+    assert!(text.contains("begins with `mysql`") && !text.contains("secret"), "{text}");
     Ok(())
 }
 

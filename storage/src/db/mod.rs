@@ -283,6 +283,18 @@ impl Db {
         }
     }
 
+    /// Moves what stands in the write-ahead log of SQLite into the database file, so that the file alone is the whole
+    /// database. Waits for the writer, and changes nothing on PostgreSQL.
+    ///
+    /// # Errors
+    /// If the file cannot be written.
+    pub async fn checkpoint(&self) -> Result<(), Error> {
+        match &self.0.engine {
+            Engine::Sqlite(sqlite) => sqlite.checkpoint().await,
+            Engine::Postgres(_) => Ok(()),
+        }
+    }
+
     /// The context that owns this database.
     pub fn name(&self) -> &'static str {
         self.0.shared.name

@@ -102,6 +102,12 @@ impl Sqlite {
         Ok(reader)
     }
 
+    /// Moves the write-ahead log into the database file, and leaves it empty unless somebody still reads from it.
+    pub(super) async fn checkpoint(&self) -> Result<(), Error> {
+        let writer = self.writer.lock().await;
+        writer.connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(())).map_err(refused)
+    }
+
     pub(super) async fn durability(&self) -> Result<Vec<Durability>, Error> {
         let mut found = settings("writer", &self.writer.lock().await.connection)?;
         let (readers, _permits) = self.readers.take_all().await?;
