@@ -1,6 +1,10 @@
 //! The calls of the README, executed word for word but for the port.
 
-use std::process::Command;
+use std::{
+    os::unix::fs::PermissionsExt,
+    path::{Path, PathBuf},
+    process::Command,
+};
 
 use anyhow::{Context, Result, ensure};
 
@@ -20,6 +24,18 @@ fn blocks(readme: &str, language: &str) -> Vec<String> {
         .collect()
 }
 
+/// A folder with a curl that fails on an HTTP error, and never waits for ever.
+fn strict_curl(folder: &Path) -> Result<PathBuf> {
+    let bin = folder.join("bin");
+    std::fs::create_dir(&bin)?;
+    let found = Command::new("sh").args(["-c", "command -v curl"]).output()?;
+    let real = String::from_utf8(found.stdout)?;
+    let path = bin.join("curl");
+    std::fs::write(&path, format!("#!/bin/sh\nexec {} --fail-with-body --max-time 20 \"$@\"\n", real.trim()))?;
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755))?;
+    Ok(bin)
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_calls_of_the_readme_work_as_they_stand() -> Result<()> {
     let root = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
@@ -32,12 +48,14 @@ async fn the_calls_of_the_readme_work_as_they_stand() -> Result<()> {
     ensure!(script.contains("curl"), "the README shows no calls");
     let platform = Platform::start_with(Shape::Meshed, &[("AGORA_DEMO_WAREHOUSE", "true")]).await?;
     let port = platform.address.rsplit_once(':').context("a port")?.1;
-    // `-e` stops at the first call that fails; curl fails on an HTTP error.
+    let folder = tempfile::tempdir()?;
+    let wrapped = strict_curl(folder.path())?;
+    // `-e` stops at the first call that fails.
     let script = format!(
-        "set -euo pipefail\nPATH={root}/.tools/bin:$PATH\ncurl() {{ command curl --fail-with-body --silent --show-error --max-time 20 \"$@\"; }}\n{}",
+        "set -euo pipefail\nPATH={}:{root}/.tools/bin:$PATH\n{}",
+        wrapped.display(),
         script.replace("localhost:8080", &format!("127.0.0.1:{port}"))
     );
-    let folder = tempfile::tempdir()?;
     let output = Command::new("bash").arg("-c").arg(&script).current_dir(folder.path()).output()?;
     let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     ensure!(output.status.success(), "{out}\n{err}");
