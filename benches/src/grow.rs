@@ -8,7 +8,7 @@ use rusqlite::Connection;
 
 use crate::{
     load::measure,
-    target::{Base, Target},
+    target::{Base, Shop, Target},
     work::Work,
 };
 
@@ -20,10 +20,10 @@ const SHARED: [&str; 7] = ["var_", "prd_", "loc_", "stk_", "pmt_", "adr_", "ses_
 const DIGITS: &[u8; 32] = b"0123456789abcdefghjkmnpqrstvwxyz";
 
 /// Measures purchases with each number of orders, on a platform of its own.
-pub async fn run(sizes: &[u64], in_flight: &[usize], seconds: u64) -> Result<()> {
+pub async fn run(sizes: &[u64], in_flight: &[usize], seconds: u64, shop: Shop) -> Result<()> {
     let in_flight = *in_flight.last().context("a number in flight")?;
     for &size in sizes {
-        let mut target = Target::start(Base::Sqlite, true, 256).await?;
+        let mut target = Target::start(Base::Sqlite, true, 256, shop).await?;
         // Something to copy.
         measure(&mut target, Work::Purchase, in_flight, seconds).await?;
         target.restart(|folder| grow(folder, size)).await?;

@@ -53,11 +53,14 @@ pub async fn measure(target: &mut Target, work: Work, in_flight: usize, seconds:
     let callers = (0..in_flight).map(|number| {
         let channel = target.channels[number % target.channels.len()].clone();
         let token = target.tokens[number % target.tokens.len()].clone();
-        let variant = target.variant.clone();
+        let variants = target.variants.clone();
         let caller = async move {
             let mut took = Vec::new();
-            while Instant::now() < until {
-                took.push(once(work, &channel, &token, &variant).await?);
+            for variant in variants.iter().cycle().skip(number) {
+                if Instant::now() >= until {
+                    break;
+                }
+                took.push(once(work, &channel, &token, variant).await?);
             }
             anyhow::Ok(took)
         };

@@ -13,7 +13,7 @@ use clap::{Parser, ValueEnum};
 
 use crate::{
     load::{Figures, measure},
-    target::{Base, Target},
+    target::{Base, Shop, Target},
     work::Work,
 };
 
@@ -41,6 +41,8 @@ struct Settings {
     /// With sidecars, or in memory
     #[arg(long, value_enum, value_delimiter = ',', default_values_t = [Hop::Sidecars, Hop::Direct])]
     hop: Vec<Hop>,
+    #[command(flatten)]
+    shop: Shop,
 }
 
 /// What lies between two services.
@@ -57,7 +59,7 @@ async fn main() -> Result<()> {
     let settings = Settings::parse();
     println!("{}", Figures::HEAD);
     if !settings.grow.is_empty() {
-        return grow::run(&settings.grow, &settings.in_flight, settings.seconds).await;
+        return grow::run(&settings.grow, &settings.in_flight, settings.seconds, settings.shop).await;
     }
     for &work in &settings.work {
         for &base in &settings.base {
@@ -73,7 +75,7 @@ async fn main() -> Result<()> {
 async fn compare(settings: &Settings, work: Work, base: Base, hop: Hop) -> Result<()> {
     let mut targets = Vec::new();
     for group in [256, 1] {
-        targets.push((group, Target::start(base, hop == Hop::Direct, group).await?));
+        targets.push((group, Target::start(base, hop == Hop::Direct, group, settings.shop).await?));
     }
     for &in_flight in &settings.in_flight {
         let mut runs: Vec<Vec<Figures>> = vec![Vec::new(); targets.len()];

@@ -7,7 +7,7 @@ use std::{
 };
 
 use anyhow::{Context, Result, ensure};
-use clap::ValueEnum;
+use clap::{Args, ValueEnum};
 use contracts::{
     auth::v1::{LoginRequest, auth_service_client::AuthServiceClient},
     catalog::v1::{
@@ -28,8 +28,16 @@ use tonic::{
     transport::{Channel, Endpoint},
 };
 
-/// How many customers share the load.
-const CUSTOMERS: usize = 16;
+/// Who buys, and what.
+#[derive(Clone, Copy, Args)]
+pub struct Shop {
+    /// How many customers share the load
+    #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u16).range(1..=10_000))]
+    pub customers: u16,
+    /// How many goods they choose from in turn; with 1 every purchase wants the same row of stock
+    #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u16).range(1..=10_000))]
+    pub goods: u16,
+}
 
 /// Which database a platform runs on.
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -44,8 +52,8 @@ pub enum Base {
 pub struct Target {
     pub channels: Vec<Channel>,
     pub tokens: Vec<String>,
-    /// A good that never runs out, `var_…`.
-    pub variant: String,
+    /// Goods that never run out, `var_…`.
+    pub variants: Vec<String>,
     pub address: String,
     /// Where its data is.
     pub folder: tempfile::TempDir,
@@ -63,7 +71,7 @@ impl Drop for Target {
 }
 
 impl Target {
-    pub async fn start(base: Base, direct: bool, group_limit: usize) -> Result<Self> {
+    pub async fn start(base: Base, direct: bool, group_limit: usize, shop: Shop) -> Result<Self> {
         let folder = tempfile::tempdir()?;
         let mut arguments: Vec<String> =
             ["up", "--port", "0", "--output", "json", "--log", "error"].map(str::to_owned).into();
@@ -85,11 +93,11 @@ impl Target {
         }
         let (child, address, channels) = launch(&arguments).await?;
         let mut tokens = Vec::new();
-        for number in 0..CUSTOMERS {
+        for number in 0..shop.customers {
             tokens.push(customer(&channels[0], number).await?);
         }
-        let variant = stocked(&channels[0]).await?;
-        Ok(Self { channels, tokens, variant, address, folder, base, arguments, child })
+        let variants = stocked(&channels[0], shop.goods).await?;
+        Ok(Self { channels, tokens, variants, address, folder, base, arguments, child })
     }
 
     /// Ends the platform, lets `meanwhile` work on its data, and starts it again.
@@ -154,42 +162,48 @@ fn ticks(stat: &str) -> Result<f64> {
     Ok(fields[11].parse::<f64>()? + fields[12].parse::<f64>()?)
 }
 
-/// Lists a good with more pieces than any run sells.
-async fn stocked(channel: &Channel) -> Result<String> {
+/// Lists goods with more pieces than any run sells.
+async fn stocked(channel: &Channel, goods: u16) -> Result<Vec<String>> {
     let login =
         LoginRequest { email: "admin@agora.example".into(), password: "admin-demo-1".into(), device: String::new() };
     let reply = AuthServiceClient::new(channel.clone()).login(login).await?.into_inner();
     let token = reply.tokens.context("no tokens")?.access_token;
     let mut products = ProductServiceClient::new(channel.clone());
+    let mut inventory = InventoryServiceClient::new(channel.clone());
     let list = ListProductsRequest { kind: Kind::PhysicalGood.into(), page_size: 1, ..Default::default() };
     let listed = products.list_products(list).await?.into_inner().products;
-    let product = CreateProductRequest {
-        request_id: uuid::Uuid::new_v4().to_string(),
-        kind: Kind::PhysicalGood.into(),
-        name: "A good of the bench".into(),
-        category: listed.first().context("no goods")?.category.clone(),
-        variants: vec![NewVariant {
-            sku: "BENCH-1".into(),
-            title: String::new(),
-            list_price: Some(Amount { value: "1".into(), unit: "USD".into() }),
-        }],
-        ..Default::default()
-    };
-    let product = products.create_product(authorized(product, &token)?).await?.into_inner().product;
-    let variant = product.and_then(|product| product.variants.into_iter().next()).context("no variant")?.id;
-    let adjust = AdjustStockRequest {
-        request_id: uuid::Uuid::new_v4().to_string(),
-        variant_id: variant.clone(),
-        kind: MovementKind::Received.into(),
-        quantity: 1_000_000_000,
-        ..Default::default()
-    };
-    InventoryServiceClient::new(channel.clone()).adjust_stock(authorized(adjust, &token)?).await?;
-    Ok(variant)
+    let category = listed.first().context("no goods")?.category.clone();
+    let mut variants = Vec::new();
+    for number in 1..=goods {
+        let product = CreateProductRequest {
+            request_id: uuid::Uuid::new_v4().to_string(),
+            kind: Kind::PhysicalGood.into(),
+            name: format!("Good {number} of the bench"),
+            category: category.clone(),
+            variants: vec![NewVariant {
+                sku: format!("BENCH-{number}"),
+                title: String::new(),
+                list_price: Some(Amount { value: "1".into(), unit: "USD".into() }),
+            }],
+            ..Default::default()
+        };
+        let product = products.create_product(authorized(product, &token)?).await?.into_inner().product;
+        let variant = product.and_then(|product| product.variants.into_iter().next()).context("no variant")?.id;
+        let adjust = AdjustStockRequest {
+            request_id: uuid::Uuid::new_v4().to_string(),
+            variant_id: variant.clone(),
+            kind: MovementKind::Received.into(),
+            quantity: 1_000_000_000,
+            ..Default::default()
+        };
+        inventory.adjust_stock(authorized(adjust, &token)?).await?;
+        variants.push(variant);
+    }
+    Ok(variants)
 }
 
 /// Registers someone who can afford any number of small trades.
-async fn customer(channel: &Channel, number: usize) -> Result<String> {
+async fn customer(channel: &Channel, number: u16) -> Result<String> {
     let (email, password) = (format!("bench-{number}@test.example"), "a bench password".to_owned());
     let account = CreateUserRequest { email: email.clone(), password: password.clone(), display_name: String::new() };
     UserServiceClient::new(channel.clone()).create_user(account).await?;
