@@ -110,6 +110,9 @@ async fn lists_and_history(person: &Person, first: &Value) -> Result<()> {
     let states: Vec<&Value> = changes["changes"].as_array().unwrap().iter().map(|c| &c["toState"]).collect();
     assert_eq!(states.first().unwrap(), &"STATE_PENDING");
     assert_eq!(states.last().unwrap(), &"STATE_FULFILLED");
+    let placed = &changes["changes"][0];
+    assert_eq!((&placed["cause"], &placed["actor"]), (&json!("CAUSE_PLACED"), &json!(person.id)), "{placed}");
+    assert_eq!(changes["changes"][1]["actor"], "service", "{changes}");
 
     let entries = person.call("ledger.v1.WalletService/ListWalletEntries", json!({"unit": "BTC"})).await?;
     let amounts: Vec<&Value> = entries["entries"].as_array().unwrap().iter().map(|e| &e["amount"]["value"]).collect();

@@ -19,7 +19,7 @@ pub async fn all(client: &Client) -> Result<()> {
     let (one, other) = (Person::with_money(client, "1000").await?, Person::with_money(client, "1000").await?);
     what_cannot_be_ordered(client, &one, &other, &good).await?;
     orders_that_end_rejected(client, &one, &good).await?;
-    carts(client, &one).await?;
+    carts(client, &one, &good).await?;
     who_may_not(client, &one, &other, &admin, &good).await?;
     merchants(client, &admin, &good).await?;
     webhooks(client).await?;
@@ -60,7 +60,7 @@ async fn what_cannot_be_ordered(client: &Client, one: &Person, other: &Person, g
     let forged = format!("{}{}", &token[..token.len() - 1], if token.ends_with('A') { "B" } else { "A" });
     refused(client, one.buy_with(&[], quoted(&forged)).await, "QUOTE_INVALID", "");
     let trade = one.quote("SIDE_BUY", "0.001", "BTC").await?;
-    refused(client, one.buy_with(&[], quoted(text(&trade["token"]))).await, "QUOTE_INVALID", "");
+    refused(client, one.buy_with(&[], quoted(text(&trade["token"]))).await, "QUOTE_INVALID", "quote of a trade");
     refused(client, one.take(&quote).await, "QUOTE_INVALID", "");
     Ok(())
 }
@@ -77,7 +77,8 @@ async fn orders_that_end_rejected(client: &Client, one: &Person, good: &Good) ->
     told(client, &shown["rejection"], "INSUFFICIENT_FUNDS", "");
     let card = one.card(cards::DECLINED).await?;
     let order = one.buy_with(&[good.times(1)], json!({"paymentMethodId": card["id"]})).await?;
-    rejected(order, "PAYMENT_DECLINED").await;
+    let shown = one.until(&order["id"], "STATE_REJECTED").await;
+    told(client, &shown["rejection"], "PAYMENT_DECLINED", "Decline code: `card_declined`");
     let someones = poor.card(cards::APPROVED).await?;
     let order = one.buy_with(&[good.times(1)], json!({"paymentMethodId": someones["id"]})).await?;
     rejected(order, "PAYMENT_METHOD_INVALID").await;
@@ -93,13 +94,23 @@ async fn orders_that_end_rejected(client: &Client, one: &Person, good: &Good) ->
     Ok(())
 }
 
-async fn carts(client: &Client, one: &Person) -> Result<()> {
+async fn carts(client: &Client, one: &Person, good: &Good) -> Result<()> {
     let guest = client.anonymous();
     refused(client, guest.call("order.v1.CartService/GetCart", json!({})).await, "TOKEN_MISSING", "cart");
     let lost = json!({"cartToken": "no such token"});
     refused(client, guest.call("order.v1.CartService/GetCart", lost).await, "RESOURCE_NOT_FOUND", "");
     let request = json!({"requestId": key(), "shippingAddress": address()});
-    refused(client, one.call("order.v1.CartService/CheckoutCart", request).await, "CART_EMPTY", "");
+    refused(client, one.call("order.v1.CartService/CheckoutCart", request.clone()).await, "CART_EMPTY", "");
+
+    let poor = Person::register(client).await?;
+    let wanted = |quantity: &str| json!({"requestId": key(), "variantId": good.variant, "quantity": quantity});
+    let cart = poor.call("order.v1.CartService/AddCartItem", wanted("4")).await?["cart"].clone();
+    assert_eq!(cart["lines"][0]["problem"], "Only 3 are left.", "{cart}");
+    poor.call("order.v1.CartService/UpdateCartItem", wanted("2")).await?;
+    let order = poor.call("order.v1.CartService/CheckoutCart", request).await?["order"].clone();
+    poor.until(&order["id"], "STATE_REJECTED").await;
+    let cart = poor.call("order.v1.CartService/GetCart", json!({})).await?["cart"].clone();
+    assert_eq!((&cart["lines"][0]["quantity"], &cart["lines"][0]["problem"]), (&json!("2"), &json!("")), "{cart}");
     Ok(())
 }
 
@@ -108,6 +119,11 @@ async fn who_may_not(client: &Client, one: &Person, other: &Person, admin: &Pers
     one.until(&order["id"], "STATE_CONFIRMED").await;
     refused(client, other.order(&order["id"]).await, "RESOURCE_NOT_FOUND", "");
     refused(client, other.cancel(&order["id"]).await, "RESOURCE_NOT_FOUND", "");
+    let of_one = json!({"ownerId": one.id, "pageSize": 200});
+    let listed = admin.call("order.v1.OrderService/ListOrders", of_one).await?["orders"].clone();
+    let listed = listed.as_array().unwrap();
+    assert!(listed.iter().any(|listed| listed["id"] == order["id"]), "{listed:?}");
+    assert!(listed.iter().all(|listed| listed["ownerId"] == json!(one.id)), "{listed:?}");
     refused(client, one.ship(&order["id"], &[]).await, "ROLE_REQUIRED", "admin");
     let too_many = admin.ship(&order["id"], &[good.times(2)]).await;
     refused(client, too_many, "QUANTITY_LIMIT", "");
@@ -154,6 +170,10 @@ async fn merchants(client: &Client, admin: &Person, good: &Good) -> Result<()> {
         "etag": "\"v0\""});
     let counted = admin.call("inventory.v1.InventoryService/AdjustStock", request).await;
     refused(client, counted, "ETAG_MISMATCH", "");
+    let ghost = "var_01h455vb4pex5vsknk084sn02q";
+    let request = json!({"requestId": key(), "variantId": ghost, "kind": "KIND_RECEIVED", "quantity": "4"});
+    let received = admin.call("inventory.v1.InventoryService/AdjustStock", request).await;
+    refused(client, received, "RESOURCE_NOT_FOUND", ghost);
     let name = format!("A shelf {}", key());
     let request = || json!({"requestId": key(), "name": name, "rank": 9000});
     admin.call("inventory.v1.InventoryService/CreateLocation", request()).await?;

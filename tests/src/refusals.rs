@@ -152,7 +152,7 @@ async fn quotes(one: &Person, other: &Person) -> Result<()> {
     });
     let request = json!({"requestId": key(), "marketTrade": trade});
     let moved = one.call("order.v1.OrderService/CreateOrder", request).await;
-    refused(client, moved, "SLIPPAGE_EXCEEDED", "");
+    refused(client, moved, "SLIPPAGE_EXCEEDED", "worse price");
     Ok(())
 }
 
