@@ -4,6 +4,7 @@
 //! [`Edge`] is the whole; `front` tells the order in which a request passes.
 
 mod admit;
+mod behavior;
 mod binding;
 mod config;
 mod docs;

@@ -1,29 +1,31 @@
 //! Examples of messages that keep every rule of the contract: what is shown can be sent as it stands.
 
-use kit::contract::option;
+use kit::{
+    contract::{comment, option},
+    validate,
+};
 use prost_reflect::{DynamicMessage, EnumDescriptor, FieldDescriptor, Kind, MessageDescriptor, Value as Reflected};
 use serde_json::{Map, Value, json};
 
-use super::schema::{behaviors, is_required};
+use crate::behavior::{self, INPUT_ONLY, OUTPUT_ONLY};
 
 /// Messages within messages, and items of a list: more than anyone reads.
 const DEPTH: usize = 8;
 const ITEMS: usize = 20;
-/// The numbers of `google.api.FieldBehavior` that matter here.
-const OUTPUT_ONLY: i32 = 3;
-const INPUT_ONLY: i32 = 4;
 
 /// What an example is of.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum For {
     Request,
+    /// A request that changes a resource.
+    Update,
     Reply,
 }
 
 /// Examples of a request without the fields named in `without`, by name: one for each way to set a oneof, or a single one
 /// without a name.
-pub fn requests(message: &MessageDescriptor, without: &[&str]) -> Vec<(String, Value)> {
-    let writer = Writer { purpose: For::Request };
+pub fn requests(message: &MessageDescriptor, purpose: For, without: &[&str]) -> Vec<(String, Value)> {
+    let writer = Writer { purpose };
     let mut oneofs = message.oneofs().filter(|oneof| !oneof.is_synthetic());
     let Some(choice) = oneofs.next() else {
         return vec![(String::new(), writer.message(message, without, &mut Vec::new()))];
@@ -31,15 +33,17 @@ pub fn requests(message: &MessageDescriptor, without: &[&str]) -> Vec<(String, V
     let is_chosen = |field: &FieldDescriptor| field.containing_oneof().is_some_and(|oneof| oneof == choice);
     let mut examples = Vec::new();
     for member in choice.fields() {
-        let needed = |field: &FieldDescriptor| field.name() == "request_id" || is_required(field) || *field == member;
+        let needed =
+            |field: &FieldDescriptor| field.name() == "request_id" || validate::is_required(field) || *field == member;
         let fields = message.fields().filter(|field| !without.contains(&field.name()) && needed(field));
         examples.push((member.json_name().to_owned(), writer.fields(fields, &mut above(message))));
     }
     let others: Vec<_> =
         message.fields().filter(|field| !without.contains(&field.name()) && !is_chosen(field)).collect();
-    let says_more = others.iter().any(|field| field.name() != "request_id" && !is_required(field));
-    if says_more && !is_oneof_required(&choice) {
-        examples.push(("other".to_owned(), writer.fields(others.into_iter(), &mut above(message))));
+    let more = others.iter().find(|field| field.name() != "request_id" && !validate::is_required(field));
+    if let Some(more) = more.filter(|_| !is_oneof_required(&choice)) {
+        let name = format!("with {}", more.json_name());
+        examples.push((name, writer.fields(others.into_iter(), &mut above(message))));
     }
     examples
 }
@@ -78,13 +82,9 @@ impl Writer {
     }
 
     fn fields(&self, fields: impl Iterator<Item = FieldDescriptor>, above: &mut Vec<String>) -> Value {
-        let hidden = match self.purpose {
-            For::Request => OUTPUT_ONLY,
-            For::Reply => INPUT_ONLY,
-        };
         let mut object = Map::new();
         let mut chosen: Vec<String> = Vec::new();
-        for field in fields.filter(|field| !behaviors(field).contains(&hidden)) {
+        for field in fields.filter(|field| self.shows(field)) {
             let oneof = field.containing_oneof().filter(|oneof| !oneof.is_synthetic());
             let oneof = oneof.map(|oneof| oneof.full_name().to_owned());
             // Of a oneof only the first.
@@ -97,6 +97,18 @@ impl Writer {
             }
         }
         object.into()
+    }
+
+    /// Whether the field is of use here. What a caller may leave out and cannot guess would have the example refused.
+    fn shows(&self, field: &FieldDescriptor) -> bool {
+        let is_guess = || field.name() == "etag" || option(&field.options(), "agora.policy.v1.id").is_some();
+        match self.purpose {
+            For::Reply => !behavior::is(field, INPUT_ONLY),
+            For::Update if behavior::is_fixed(field) => false,
+            For::Update | For::Request => {
+                !behavior::is(field, OUTPUT_ONLY) && (validate::is_required(field) || !is_guess())
+            }
+        }
     }
 
     /// None for what is better left out: a mask, and what contains itself.
@@ -134,11 +146,17 @@ impl Writer {
         let rules = rules.and_then(typed);
         let stated = rules.as_ref().and_then(|rules| stated(rules, at));
         Some(match field.kind() {
-            Kind::Message(message) => return self.inner(&message, above),
+            Kind::Message(message) => match told(field).and_then(|text| in_words(&message, &text)) {
+                Some(value) => value,
+                None => return self.inner(&message, above),
+            },
             Kind::Enum(values) => enumeration(&values, stated.as_ref(), rules.as_ref()),
             kind => match stated.as_ref().and_then(|stated| scalar(stated, &kind)) {
                 Some(value) => value,
-                None => invented(field, &kind, rules.as_ref(), at),
+                None => match told(field).filter(|text| at == 0 && may_be(&kind, rules.as_ref(), text)) {
+                    Some(text) => text.into(),
+                    None => invented(field, &kind, rules.as_ref(), at),
+                },
             },
         })
     }
@@ -172,6 +190,33 @@ fn stated(rules: &DynamicMessage, at: usize) -> Option<Reflected> {
         let values = values.as_list()?;
         values.get(at).or(values.first()).cloned()
     })
+}
+
+/// What the comment of a field gives as an example, "such as `Enamel mug`". One that is cut short is none.
+fn told(field: &FieldDescriptor) -> Option<String> {
+    let about = comment(field.parent_message().parent_file(), field.path());
+    let (_, rest) = about.split_once("such as `")?;
+    let (example, _) = rest.split_once('`')?;
+    (!example.contains('…')).then(|| example.to_owned())
+}
+
+/// Whether the text keeps the rules of a field that has none but lengths.
+fn may_be(kind: &Kind, rules: Option<&DynamicMessage>, text: &str) -> bool {
+    let length = i128::try_from(text.chars().count()).unwrap_or(i128::MAX);
+    let keeps = |rules: &DynamicMessage| {
+        rules.fields().all(|(rule, _)| matches!(rule.name(), "min_len" | "max_len"))
+            && number(rules, "min_len").is_none_or(|least| least <= length)
+            && number(rules, "max_len").is_none_or(|most| length <= most)
+    };
+    *kind == Kind::String && rules.is_none_or(keeps)
+}
+
+/// A message of texts alone, from as many words: `0.05 BTC` is an amount.
+fn in_words(message: &MessageDescriptor, text: &str) -> Option<Value> {
+    let words: Vec<&str> = text.split(' ').collect();
+    let fits = message.fields().all(|field| field.kind() == Kind::String && !field.is_list());
+    let pairs = message.fields().zip(&words).map(|(field, word)| (field.json_name().to_owned(), Value::from(*word)));
+    (fits && message.fields().len() == words.len()).then(|| Value::Object(pairs.collect()))
 }
 
 fn enumeration(values: &EnumDescriptor, stated: Option<&Reflected>, rules: Option<&DynamicMessage>) -> Value {

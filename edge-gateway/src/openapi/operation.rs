@@ -2,13 +2,16 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use kit::contract::{Access, Idempotency, Method, RequestId, comment};
+use kit::{
+    contract::{Access, Idempotency, Method, RequestId, comment},
+    validate,
+};
 use prost_reflect::{FieldDescriptor, Kind, MessageDescriptor};
 use serde_json::{Value, json};
 
 use super::{
     example::{self, For},
-    schema::{Schemas, is_required, put_text},
+    schema::{Schemas, put_text},
 };
 use crate::{
     binding::{Binding, Body},
@@ -139,7 +142,8 @@ impl Writer<'_> {
                 _ => {
                     let name = names(&self.binding.method.input, &in_proto);
                     let schema = self.schemas.field(&field);
-                    let mut parameter = parameter(&name, "query", above.len() == 1 && is_required(&field), schema);
+                    let mut parameter =
+                        parameter(&name, "query", above.len() == 1 && validate::is_required(&field), schema);
                     if parameter["required"] == true {
                         put_example(&mut parameter, Some(&field));
                     }
@@ -182,11 +186,13 @@ impl Writer<'_> {
             }
         };
         let mut content = json!({"schema": schema});
+        let updates = matches!(*self.verb, http::Method::PATCH | http::Method::PUT);
+        let purpose = if updates { For::Update } else { For::Request };
         let examples = match self.body_field() {
-            Some(field) => vec![(String::new(), example::field(&field, For::Request))],
+            Some(field) => vec![(String::new(), example::field(&field, purpose))],
             None => {
                 let variables = self.template.variables.iter().map(|variable| variable.field.as_str());
-                example::requests(&input, &variables.filter(|field| !field.contains('.')).collect::<Vec<_>>())
+                example::requests(&input, purpose, &variables.filter(|field| !field.contains('.')).collect::<Vec<_>>())
             }
         };
         match examples.as_slice() {

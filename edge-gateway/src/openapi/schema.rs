@@ -2,11 +2,14 @@
 
 use std::collections::BTreeMap;
 
-use kit::contract::{comment, option};
+use kit::{
+    contract::{comment, option},
+    validate,
+};
 use prost_reflect::{DynamicMessage, EnumDescriptor, FieldDescriptor, Kind, MessageDescriptor, Value as Reflected};
 use serde_json::{Map, Value, json};
 
-use super::example::number;
+use crate::behavior::{self, IMMUTABLE, INPUT_ONLY, OUTPUT_ONLY};
 
 /// The schemas that operations refer to.
 #[derive(Default)]
@@ -42,7 +45,7 @@ impl Schemas {
         let mut properties = Map::new();
         let mut required = Vec::new();
         for field in message.fields().filter(|field| !without.contains(&field.name())) {
-            if is_required(&field) {
+            if validate::is_required(&field) {
                 required.push(field.json_name().to_owned());
             }
             properties.insert(field.json_name().to_owned(), self.field(&field));
@@ -83,11 +86,17 @@ impl Schemas {
             target["pattern"] = format!("^{prefix}_[0-7][0-9a-hjkmnp-tv-z]{{25}}$").into();
             target["examples"] = json!([format!("{prefix}_{}", kit::id::EXAMPLE)]);
         }
-        for (behavior, keyword) in [(3, "readOnly"), (4, "writeOnly")] {
-            if behaviors(field).contains(&behavior) {
-                schema[keyword] = true.into();
-            }
+        if let (Kind::Enum(values), false, Some(taken)) =
+            (field.kind(), field.is_list(), rules.as_ref().and_then(taken))
+        {
+            let names = taken.iter().filter_map(|number| Some(values.get_value(*number)?.name().to_owned()));
+            schema["enum"] = names.collect::<Vec<_>>().into();
         }
+        let known = [(OUTPUT_ONLY, "readOnly"), (INPUT_ONLY, "writeOnly"), (IMMUTABLE, "x-immutable")];
+        for (_, keyword) in known.iter().filter(|(behavior, _)| behavior::is(field, *behavior)) {
+            schema[*keyword] = true.into();
+        }
+        put_text(&mut schema, "x-rule", &validate::words(field).join("; "));
         put_text(&mut schema, "description", &comment(field.parent_message().parent_file(), field.path()));
         schema
     }
@@ -125,35 +134,11 @@ impl Schemas {
     }
 }
 
-/// Whether a request must have the field.
-pub fn is_required(field: &FieldDescriptor) -> bool {
-    let rules = option(&field.options(), "buf.validate.field");
-    let by_rule = rules
-        .as_ref()
-        .and_then(Reflected::as_message)
-        .and_then(|rules| rules.get_field_by_name("required").and_then(|required| required.as_bool()));
-    let rules = rules.as_ref().and_then(Reflected::as_message);
-    behaviors(field).contains(&2) || by_rule == Some(true) || rules.is_some_and(|rules| refuses_nothing(field, rules))
-}
-
-/// Whether the rules of a field refuse it where it is left out, since nothing is less than they demand.
-fn refuses_nothing(field: &FieldDescriptor, rules: &DynamicMessage) -> bool {
-    if field.supports_presence() || rules.has_field_by_name("ignore") {
-        return false;
-    }
-    let mut typed = rules.fields().filter_map(|(_, value)| value.as_message());
-    typed.any(|rules| {
-        let demands = |name: &str, least: i128| number(rules, name).is_some_and(|bound| bound >= least);
-        ["min_items", "min_pairs", "min_len", "len", "gte"].iter().any(|name| demands(name, 1)) || demands("gt", 0)
-    })
-}
-
-/// The numbers of `google.api.FieldBehavior`.
-pub fn behaviors(field: &FieldDescriptor) -> Vec<i32> {
-    match option(&field.options(), "google.api.field_behavior") {
-        Some(Reflected::List(values)) => values.iter().filter_map(Reflected::as_enum_number).collect(),
-        _ => Vec::new(),
-    }
+/// The numbers of the values of an enum that are taken, if only some are.
+fn taken(rules: &DynamicMessage) -> Option<Vec<i32>> {
+    let values = inner(rules, "enum").filter(|rules| rules.has_field_by_name("in"))?;
+    let values = values.get_field_by_name("in")?;
+    Some(values.as_list()?.iter().filter_map(Reflected::as_i32).collect())
 }
 
 fn inner(rules: &DynamicMessage, name: &str) -> Option<DynamicMessage> {

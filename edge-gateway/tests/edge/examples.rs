@@ -4,7 +4,7 @@ use std::{collections::BTreeSet, sync::Arc};
 
 use edge_gateway::Config;
 use kit::contract::Contract;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::{
     support::{self, Running, start_for},
@@ -70,8 +70,7 @@ async fn sent_as_they_stand(edge: &Running) -> usize {
 
 #[tokio::test]
 async fn every_example_of_the_platform_can_be_sent_as_it_stands() {
-    support::contract();
-    let edge = serve(Contract::parse(&support::platform()).unwrap().into()).await;
+    let edge = support::start_platform().await;
     assert!(sent_as_they_stand(&edge).await > 100);
 }
 
@@ -82,15 +81,28 @@ async fn every_example_of_another_contract_can_be_sent_as_it_stands() {
 
 #[tokio::test]
 async fn each_way_to_set_a_oneof_is_an_example_of_its_own() {
-    support::contract();
-    let edge = serve(Contract::parse(&support::platform()).unwrap().into()).await;
+    let edge = support::start_platform().await;
     let document = edge.send("GET /openapi.json", &[]).await.json();
     let examples =
         &document["paths"]["/api/v1/orders"]["post"]["requestBody"]["content"]["application/json"]["examples"];
     let names: BTreeSet<&str> = examples.as_object().unwrap().keys().map(String::as_str).collect();
-    assert_eq!(names, BTreeSet::from(["marketTrade", "other", "quotedPurchase", "quotedTrade"]));
-    let others = &examples["other"]["value"];
+    assert_eq!(names, BTreeSet::from(["marketTrade", "quotedPurchase", "quotedTrade", "with items"]));
+    let others = &examples["with items"]["value"];
     assert!(others["items"].is_array() && others["quotedTrade"].is_null(), "{others}");
     let docs = edge.send("GET /docs", &[]).await.body;
     assert!(docs.contains("quotedPurchase<pre>") && !docs.contains("&quot;quantity&quot;: &quot;0&quot;"));
+}
+
+#[tokio::test]
+async fn an_example_says_what_the_service_takes_too() {
+    let document = support::start_platform().await.send("GET /openapi.json", &[]).await.json();
+    let body =
+        |path: &str, verb: &str| document["paths"][path][verb]["requestBody"]["content"]["application/json"].clone();
+    let product = body("/api/v1/products", "post")["example"].clone();
+    assert_eq!((&product["kind"], &product["name"]), (&json!("KIND_PHYSICAL_GOOD"), &json!("Enamel mug")));
+    let trade = body("/api/v1/orders", "post")["examples"]["marketTrade"]["value"]["marketTrade"].clone();
+    assert_eq!(trade["quantity"], json!({"value": "0.05", "unit": "BTC"}));
+    let update = body("/api/v1/products/{id}", "patch")["example"].clone();
+    let names: Vec<&str> = update.as_object().unwrap().keys().map(String::as_str).collect();
+    assert_eq!(names, ["name", "description", "category", "taxClass"]);
 }

@@ -1,5 +1,6 @@
 //! The edge, driven from outside, in front of a contract that it has never seen.
 
+mod docs;
 mod etags;
 mod examples;
 mod fields;

@@ -61,6 +61,15 @@ pub fn platform() -> Vec<u8> {
     compiler.encode_file_descriptor_set()
 }
 
+/// The edge of the platform, in front of services that answer that there is nothing.
+pub async fn start_platform() -> Running {
+    // The test contract is what `Upstream` speaks.
+    contract();
+    let contract = Contract::parse(&platform()).unwrap().into();
+    let config = Config { rate_limited: false, ..Config::default() };
+    start_for(contract, Upstream::new(), Upstream::of_nothing(), config).await
+}
+
 fn includes() -> [PathBuf; 3] {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     ["tests/edge/proto", "../proto", "../third_party/proto"].map(|folder| root.join(folder))
