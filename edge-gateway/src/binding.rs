@@ -2,11 +2,17 @@
 
 use std::sync::Arc;
 
-use kit::contract::{HttpBinding, Idempotency, Method};
+use kit::{
+    Error,
+    contract::{HttpBinding, Idempotency, Method, comment, option},
+    validate,
+};
+use prost_reflect::{FieldDescriptor, MessageDescriptor, Value};
 
 use crate::{
-    json::{Codec, Form, MessageTable, Shape, Type, nearest},
-    template::Template,
+    behavior,
+    json::{Codec, Field, Form, MessageTable, Shape, Type, no_such_field},
+    template::{Segment, Template},
 };
 
 /// A REST route, ready for requests.
@@ -29,8 +35,14 @@ pub struct Binding {
     pub output: usize,
     /// A PATCH fills this field mask from the body, if the caller does not.
     pub mask: Option<usize>,
+    /// What an update of its body may change, and what not.
+    pub updates: Updates,
     /// The etag of the request, or of the resource that is its body: a lost update is refused by it.
     pub guard: Option<Chain>,
+    /// What the contract says of that etag, if no request goes without it.
+    pub guard_about: Option<String>,
+    /// The prefix of the id that the path ends with.
+    pub id: Option<String>,
     /// The etag of what the reply shows.
     pub etag: Option<u32>,
 }
@@ -52,7 +64,56 @@ pub enum Body {
 /// A path of fields: the message and the field's position, at each step.
 pub type Chain = Vec<(usize, usize)>;
 
+/// The fields of the resource that an update has as its body.
+#[derive(Debug, Default)]
+pub struct Updates {
+    /// JSON names of what can be changed.
+    open: Vec<String>,
+    /// Names, in the proto and in JSON, of what cannot.
+    fixed: Vec<(String, String)>,
+}
+
+impl Updates {
+    fn of(resource: &MessageDescriptor) -> Updates {
+        let mut updates = Updates::default();
+        // An update may say again which resource it is of, and of which version.
+        for field in resource.fields().filter(|field| !matches!(field.name(), "id" | "etag")) {
+            let json = field.json_name().to_owned();
+            match behavior::is_fixed(&field) {
+                true => updates.fixed.push((field.name().to_owned(), json)),
+                false => updates.open.push(json),
+            }
+        }
+        updates
+    }
+
+    /// Refuses what cannot be changed, in the caller's own names.
+    ///
+    /// # Errors
+    /// `INVALID_FIELD` with every such field among these paths of the proto.
+    pub fn check(&self, paths: &[String]) -> Result<(), Error> {
+        let is_named = |name: &str| paths.iter().any(|path| path.split('.').next() == Some(name));
+        let wrong: Vec<&str> =
+            self.fixed.iter().filter(|(name, _)| is_named(name)).map(|(_, json)| json.as_str()).collect();
+        let Some(first) = wrong.first() else { return Ok(()) };
+        let open = match self.open.as_slice() {
+            [] => String::new(),
+            open => format!(" What can be: `{}`.", open.join("`, `")),
+        };
+        let error = Error::named("INVALID_FIELD", format!("`{}` cannot be changed.{open}", wrong.join("`, `")));
+        let error = error.with("field", *first);
+        Err(wrong.iter().fold(error, |error, name| error.violation(*name, "cannot be changed")))
+    }
+}
+
 impl Binding {
+    /// The positions in the request of what the path or the body holds.
+    pub fn elsewhere(&self) -> Vec<usize> {
+        let in_path = self.variables.iter().filter(|chain| chain.len() == 1).map(|chain| chain[0].1);
+        let in_body = if let Body::Field(position) = self.body { Some(position) } else { None };
+        in_path.chain(in_body).collect()
+    }
+
     /// Whether the RPC changes nothing.
     pub fn reads(&self) -> bool {
         self.method.idempotency == Idempotency::NoSideEffects
@@ -109,8 +170,27 @@ impl Binding {
         let etag = etag.map(|(message, position)| codec.tables.messages[message].fields[position].number);
         let guard = guard(codec, input, body);
         let mask = (http.verb == http::Method::PATCH).then(|| patch_mask(codec, input, body)).flatten();
+        let guard_about = guard.as_ref().and_then(|guard| required_about(codec, guard));
+        let updated = mask.and_then(|_| body_message(codec, input, body));
+        let updates = updated.as_ref().map(Updates::of).unwrap_or_default();
+        let id = last_id(codec, template, &variables);
         let (method, path) = (method.clone(), http.path.clone());
-        Ok(Binding { method, path, variables, body, response_body, raw, input, output, mask, guard, etag })
+        Ok(Binding {
+            method,
+            path,
+            variables,
+            body,
+            response_body,
+            raw,
+            input,
+            output,
+            mask,
+            updates,
+            guard,
+            guard_about,
+            id,
+            etag,
+        })
     }
 }
 
@@ -153,6 +233,37 @@ fn guard(codec: &Codec, input: usize, body: Body) -> Option<Chain> {
     }
 }
 
+/// The message that is the body.
+fn body_message(codec: &Codec, input: usize, body: Body) -> Option<MessageDescriptor> {
+    let Body::Field(position) = body else { return None };
+    let Type::Message(inner) = codec.tables.messages[input].fields[position].ty else { return None };
+    Some(codec.tables.messages[inner].descriptor.clone())
+}
+
+/// What the contract says of a field, if no request goes without it.
+fn required_about(codec: &Codec, chain: &Chain) -> Option<String> {
+    let field = descriptor(codec, chain)?;
+    let about = || comment(field.parent_message().parent_file(), field.path());
+    validate::is_required(&field).then(about)
+}
+
+/// The prefix of the id that the last segment of a path is.
+fn last_id(codec: &Codec, template: &Template, variables: &[Chain]) -> Option<String> {
+    let last = template.segments.len().checked_sub(1)?;
+    let at = template.variables.iter().position(|variable| variable.start == last && !variable.is_multi_segment())?;
+    let field = descriptor(codec, variables.get(at)?).filter(|_| template.segments[last] == Segment::One)?;
+    match option(&field.options(), "agora.policy.v1.id")? {
+        Value::String(prefix) => Some(prefix),
+        _ => None,
+    }
+}
+
+fn descriptor(codec: &Codec, chain: &Chain) -> Option<FieldDescriptor> {
+    let (message, position) = chain.last()?;
+    let table = &codec.tables.messages[*message];
+    table.descriptor.get_field(table.fields[*position].number)
+}
+
 /// The field `etag` of a message, if it has one that is a text.
 fn etag(codec: &Codec, message: usize) -> Option<(usize, usize)> {
     let table = &codec.tables.messages[message];
@@ -163,7 +274,7 @@ fn etag(codec: &Codec, message: usize) -> Option<(usize, usize)> {
 }
 
 fn path_variable(codec: &Codec, input: usize, path: &str) -> Result<Chain, String> {
-    let chain = chain(codec, input, path)?;
+    let chain = chain(codec, input, path, &[])?;
     let (message, position) = *chain.last().ok_or("names no field")?;
     let field = &codec.tables.messages[message].fields[position];
     match (field.form, codec.tables.shape(field.ty)) {
@@ -175,11 +286,11 @@ fn path_variable(codec: &Codec, input: usize, path: &str) -> Result<Chain, Strin
     }
 }
 
-/// The fields that a dotted path names, in JSON names or names of the proto.
+/// The fields that a dotted path names, in JSON names or names of the proto. A refusal does not offer those `elsewhere`.
 ///
 /// # Errors
 /// What is wrong with it, as the rest of a sentence after the path.
-pub fn chain(codec: &Codec, message: usize, path: &str) -> Result<Chain, String> {
+pub fn chain(codec: &Codec, message: usize, path: &str, elsewhere: &[usize]) -> Result<Chain, String> {
     let mut chain = Chain::new();
     let mut at = Some(message);
     for name in path.split('.') {
@@ -187,7 +298,10 @@ pub fn chain(codec: &Codec, message: usize, path: &str) -> Result<Chain, String>
             return Err(format!("has a part `.{name}`, and what stands before it is no message"));
         };
         let table = &codec.tables.messages[message];
-        let position = *table.names.get(name).ok_or_else(|| unknown(table, name))?;
+        let position = *table
+            .names
+            .get(name)
+            .ok_or_else(|| unknown(table, name, if chain.is_empty() { elsewhere } else { &[] }))?;
         let field = &table.fields[position];
         chain.push((message, position));
         at = match (field.form, field.ty) {
@@ -200,8 +314,8 @@ pub fn chain(codec: &Codec, message: usize, path: &str) -> Result<Chain, String>
     Ok(chain)
 }
 
-fn unknown(table: &MessageTable, name: &str) -> String {
-    let names = table.fields.iter().map(|field| field.json_name.as_ref());
-    let hint = nearest(name, names).map(|known| format!("; did you mean `{known}`?")).unwrap_or_default();
-    format!("is not a field here{hint}")
+fn unknown(table: &MessageTable, name: &str, elsewhere: &[usize]) -> String {
+    let offered = |(at, field): &(usize, &Field)| !field.output_only && !elsewhere.contains(at);
+    let names = table.fields.iter().enumerate().filter(offered).map(|(_, field)| field.json_name.as_ref());
+    no_such_field(name, names)
 }

@@ -23,17 +23,18 @@ pub fn of(resource: &str, body: &[u8]) -> Option<HeaderValue> {
     HeaderValue::from_str(&format!("{version}{BEFORE_DIGEST}{}\"", &digest[..DIGEST])).ok()
 }
 
-/// The etag that a resource must have by `If-Match`; none for any.
+/// The etag that a resource must have by `If-Match`; none for any, which a refusal offers if that is of use.
 ///
 /// # Errors
 /// `INVALID_FIELD` if it is there and is not one tag as it was given out.
-pub fn required(headers: &HeaderMap) -> Result<Option<String>, Error> {
+pub fn required(headers: &HeaderMap, takes_any: bool) -> Result<Option<String>, Error> {
     let tags = list(headers, &IF_MATCH);
     match tags.as_slice() {
         [] if !headers.contains_key(IF_MATCH) => Ok(None),
         [any] if any == "*" => Ok(None),
         [one] if is_one(one) => Ok(Some(version(one))),
-        _ => Err(refusal("If-Match", "`If-Match` must be one etag, in its quotes, or `*`.")),
+        _ if takes_any => Err(refusal("If-Match", "`If-Match` must be one etag, in its quotes, or `*`.")),
+        _ => Err(refusal("If-Match", "`If-Match` must be one etag, in its quotes.")),
     }
 }
 
@@ -115,7 +116,7 @@ mod tests {
         assert_eq!(tag, of("\"v3\"", b"{}").unwrap());
         let text = tag.to_str().unwrap();
         assert!(text.starts_with("\"v3~") && text.len() == "\"v3~\"".len() + DIGEST, "{text}");
-        assert_eq!(required(&headers(IF_MATCH, &[text])).unwrap().unwrap(), "\"v3\"");
+        assert_eq!(required(&headers(IF_MATCH, &[text]), true).unwrap().unwrap(), "\"v3\"");
         for no_etag in ["", "v3", "\"", "\"v\"3\"", "\"v\n\""] {
             assert!(of(no_etag, b"").is_none(), "{no_etag}");
         }
@@ -123,7 +124,8 @@ mod tests {
 
     #[test]
     fn if_match_is_one_etag_or_any() {
-        let read = |values: &[&str]| required(&headers(IF_MATCH, values)).map_err(|error| error.reason().to_owned());
+        let read =
+            |values: &[&str]| required(&headers(IF_MATCH, values), true).map_err(|error| error.reason().to_owned());
         assert_eq!(read(&[]), Ok(None));
         assert_eq!(read(&["*"]), Ok(None));
         assert_eq!(read(&["\"v,3\""]), Ok(Some("\"v,3\"".to_owned())));

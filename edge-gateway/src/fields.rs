@@ -1,6 +1,9 @@
 //! What a refusal says of fields, in the names of a REST caller. The contract says `thing.unit_price`; the caller sent
 //! `thing.unitPrice`, or `unitPrice` alone where the body is the field `thing`, or put it into the path or the query.
 
+use std::collections::BTreeSet;
+
+use bytes::Bytes;
 use prost::Message;
 use tonic::Status;
 use tonic_types::pb;
@@ -13,76 +16,66 @@ use crate::{
 /// What stands in a sentence for the body as a whole.
 const WHOLE: &str = "the body";
 
-/// A place in a request.
-struct Place {
-    /// As the caller wrote it; empty for the body as a whole.
-    text: String,
-    /// The messages in which names of fields that are told of it may be.
-    near: Vec<usize>,
-}
-
-/// A refusal with its violations where the caller finds them. Others stay as they are, and so does what names no field.
+/// A refusal with its violations where the caller finds them, and with fields of the request in their JSON names. What
+/// names no field stays as it is.
 pub fn as_sent(codec: &Codec, binding: &Binding, status: Status) -> Status {
     let Ok(mut whole) = pb::Status::decode(status.details()) else { return status };
-    let Some(detail) = whole.details.iter_mut().find(|detail| detail.type_url.ends_with("/google.rpc.BadRequest"))
-    else {
-        return status;
-    };
-    let Ok(mut request) = pb::BadRequest::decode(detail.value.as_slice()) else { return status };
+    let known = within(codec, binding.input);
     let mut message = status.message().to_owned();
-    let mut renamed = Vec::new();
-    for violation in &mut request.field_violations {
-        let place = place(codec, binding, &violation.field);
-        let description = in_json(codec, &place.near, &violation.description);
-        if description != violation.description {
-            message = message.replace(&violation.description, &description);
-            violation.description = description;
+    for detail in whole.details.iter_mut().filter(|detail| detail.type_url.ends_with("/google.rpc.BadRequest")) {
+        let Ok(mut request) = pb::BadRequest::decode(detail.value.as_slice()) else { continue };
+        let mut renamed = Vec::new();
+        for violation in &mut request.field_violations {
+            violation.description = in_json(codec, &known, &violation.description);
+            let place = place(codec, binding, &violation.field);
+            if place != violation.field {
+                renamed.push((std::mem::replace(&mut violation.field, place.clone()), place));
+            }
         }
-        if place.text != violation.field {
-            renamed.push((std::mem::replace(&mut violation.field, place.text.clone()), place.text));
+        detail.value = request.encode_to_vec();
+        // The longest first: `thing.name` before `thing`.
+        renamed.sort_by_key(|(from, _)| std::cmp::Reverse(from.len()));
+        for (from, to) in &renamed {
+            message = replaced(&message, from, if to.is_empty() { WHOLE } else { to });
         }
     }
-    detail.value = request.encode_to_vec();
-    // The longest first: `thing.name` before `thing`.
-    renamed.sort_by_key(|(from, _)| std::cmp::Reverse(from.len()));
-    for (from, to) in &renamed {
-        message = replaced(&message, from, if to.is_empty() { WHOLE } else { to });
-    }
+    message = in_json(codec, &known, &message);
     for detail in whole.details.iter_mut().filter(|detail| detail.type_url.ends_with("/google.rpc.ErrorInfo")) {
         let Ok(mut info) = pb::ErrorInfo::decode(detail.value.as_slice()) else { continue };
         if let Some(field) = info.metadata.get_mut("field") {
-            *field = place(codec, binding, field).text;
+            *field = place(codec, binding, field);
             detail.value = info.encode_to_vec();
         }
     }
     whole.message.clone_from(&message);
-    Status::with_details_and_metadata(status.code(), message, whole.encode_to_vec().into(), status.metadata().clone())
+    let details = if status.details().is_empty() { Bytes::new() } else { whole.encode_to_vec().into() };
+    Status::with_details_and_metadata(status.code(), message, details, status.metadata().clone())
 }
 
-/// Where a path of the contract is in the request of its caller.
-fn place(codec: &Codec, binding: &Binding, path: &str) -> Place {
-    let mut place = Place { text: String::new(), near: vec![binding.input] };
+/// Where a path of the contract is in the request of its caller, as the caller wrote it; empty for the whole body.
+fn place(codec: &Codec, binding: &Binding, path: &str) -> String {
+    let mut place = String::new();
     let mut chain = Chain::new();
     let mut at = Some(binding.input);
     // Where what follows the first name begins.
     let mut inner = None;
     for part in parts(path) {
         if part.starts_with('[') {
-            place.text += part;
+            place += part;
             continue;
         }
         let known = at.and_then(|message| Some((message, *codec.tables.messages[message].names.get(part)?)));
-        if !place.text.is_empty() {
-            inner = inner.or(Some(place.text.len() + 1));
-            place.text.push('.');
+        if !place.is_empty() {
+            inner = inner.or(Some(place.len() + 1));
+            place.push('.');
         }
         let Some((message, position)) = known else {
-            place.text += part;
+            place += part;
             at = None;
             continue;
         };
         let field = &codec.tables.messages[message].fields[position];
-        place.text += &field.json_name;
+        place += &field.json_name;
         chain.push((message, position));
         let ty = match field.form {
             Form::Map { value, .. } => value,
@@ -94,13 +87,12 @@ fn place(codec: &Codec, binding: &Binding, path: &str) -> Place {
             if codec.tables.messages[next].shape != Shape::Object {
                 break;
             }
-            place.near.push(next);
             at = Some(next);
         }
     }
     let is_body = matches!(binding.body, Body::Field(position) if chain.first() == Some(&(binding.input, position)));
     if is_body && !binding.variables.contains(&chain) {
-        place.text = inner.map_or_else(String::new, |inner| place.text[inner..].to_owned());
+        place = inner.map_or_else(String::new, |inner| place[inner..].to_owned());
     }
     place
 }
@@ -128,8 +120,25 @@ fn parts(path: &str) -> Vec<&str> {
     parts
 }
 
-/// A sentence with the JSON names of fields of these messages, such as those of a oneof.
-fn in_json(codec: &Codec, messages: &[usize], text: &str) -> String {
+/// The message and all that JSON objects within it may be.
+fn within(codec: &Codec, message: usize) -> BTreeSet<usize> {
+    let (mut found, mut waiting) = (BTreeSet::new(), vec![message]);
+    while let Some(message) = waiting.pop() {
+        if codec.tables.messages[message].shape != Shape::Object || !found.insert(message) {
+            continue;
+        }
+        for field in &codec.tables.messages[message].fields {
+            match (field.form, field.ty) {
+                (Form::Map { value: Type::Message(inner), .. }, _) | (_, Type::Message(inner)) => waiting.push(inner),
+                _ => {}
+            }
+        }
+    }
+    found
+}
+
+/// A sentence with the JSON names of fields of these messages.
+fn in_json(codec: &Codec, messages: &BTreeSet<usize>, text: &str) -> String {
     let is_word = |c: char| c.is_ascii_alphanumeric() || c == '_';
     let mut out = text.to_owned();
     for word in text.split(|c| !is_word(c)).filter(|word| word.contains('_')) {

@@ -70,7 +70,7 @@ fn put_parameter(
         let what = "is a query parameter, and this RPC takes everything in its body".to_owned();
         return Err(unknown(key, what));
     }
-    let chain = chain(codec, binding.input, path).map_err(|what| unknown(key, what))?;
+    let chain = chain(codec, binding.input, path, &binding.elsewhere()).map_err(|what| unknown(key, what))?;
     if binding.variables.contains(&chain) {
         return Err(invalid(key, "comes from the path".to_owned()));
     }

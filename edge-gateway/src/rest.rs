@@ -1,6 +1,6 @@
 //! A REST request from its match to its answer.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method as Verb, Request, Response, StatusCode, header};
@@ -15,6 +15,7 @@ use crate::{
     errors::ETAG_MISMATCH,
     etag, fields,
     front::{Inner, Intake},
+    json::nearest,
     router::Found,
     sse, transcode,
 };
@@ -29,7 +30,8 @@ impl Inner {
     /// Answers a REST request, or says why not.
     pub async fn rest(&self, request: Request<Body>, intake: &Intake) -> Result<Response<Body>, Status> {
         let path = request.uri().path();
-        let (binding, values) = match self.router.find(request.method(), path) {
+        let found = self.router.find(request.method(), path);
+        let (binding, values) = match self.with_known_verb(path, found)? {
             Found::Route(binding, _, values) => (binding.clone(), values),
             Found::OtherMethods(methods) => return Ok(self.other_methods(request.method(), path, &methods, intake)),
             Found::Nothing => return Err(no_route(path).into()),
@@ -49,12 +51,45 @@ impl Inner {
             let work = self.carry_out(&binding, &values, request, intake, admitted);
             match deadline {
                 Some(deadline) if !method.server_streaming => {
-                    timeout_at(deadline, work).await.unwrap_or_else(|_| Err(too_late().into()))
+                    let late = |_| Err(fields::as_sent(&self.codec, &binding, too_late().into()));
+                    timeout_at(deadline, work).await.unwrap_or_else(late)
                 }
                 _ => work.await,
             }
         })
         .await
+    }
+
+    /// What was found, unless the path ends in an id and a verb: no id has a colon, so the verb is what is wrong.
+    fn with_known_verb<'r>(
+        &'r self,
+        path: &str,
+        found: Found<'r, Arc<Binding>>,
+    ) -> Result<Found<'r, Arc<Binding>>, Error> {
+        let last = path.rfind('/').map_or(0, |slash| slash + 1);
+        let Some((id, verb)) = path[last..].split_once(':') else { return Ok(found) };
+        if matches!(&found, Found::Route(_, template, _) if template.verb.is_some()) {
+            return Ok(found);
+        }
+        let base = &path[..last + id.len()];
+        let there = self.router.at(base);
+        let is_id = |prefix: &String| kit::id::is_valid(prefix, id);
+        let is_there = match found {
+            Found::Nothing => !there.is_empty(),
+            _ => there.iter().any(|(_, _, binding)| binding.id.as_ref().is_some_and(is_id)),
+        };
+        if !is_there {
+            return Ok(found);
+        }
+        let other: BTreeSet<&str> = there
+            .iter()
+            .filter(|(_, t, _)| t.verb.as_deref() == Some(verb))
+            .map(|(method, ..)| method.as_str())
+            .collect();
+        if !other.is_empty() {
+            return Ok(Found::OtherMethods(other.iter().filter_map(|method| method.parse().ok()).collect()));
+        }
+        Err(no_verb(base, verb, there.iter().filter_map(|(_, template, _)| template.verb.as_deref()).collect()))
     }
 
     async fn carry_out(
@@ -251,6 +286,15 @@ fn cache_control(binding: &Binding, has_caller: bool) -> HeaderValue {
 fn no_bare_transport_fault(status: Status) -> Status {
     let is_transport = matches!(status.code(), tonic::Code::Unavailable | tonic::Code::DeadlineExceeded);
     if is_transport && status.details().is_empty() { Error::from(status).into() } else { status }
+}
+
+fn no_verb(base: &str, verb: &str, known: BTreeSet<&str>) -> Error {
+    let near = nearest(verb, known.iter().copied()).map(|near| format!(" Did you mean `:{near}`?")).unwrap_or_default();
+    let known: Vec<String> = known.iter().map(|verb| format!("`:{verb}`")).collect();
+    let known = if known.is_empty() { String::new() } else { format!(" Known here: {}.", known.join(", ")) };
+    let (base, verb): (String, String) = (base.chars().take(200).collect(), verb.chars().take(40).collect());
+    let message = format!("There is no verb `:{verb}` of {base}.{near}{known} GET /docs lists what there is.");
+    Error::named("ROUTE_NOT_FOUND", message).domain(EDGE)
 }
 
 fn no_route(path: &str) -> Error {

@@ -111,6 +111,25 @@ impl<T> Router<T> {
         found
     }
 
+    /// Every binding of the raw path but for its verb, whatever its method and verb.
+    pub fn at(&self, path: &str) -> Vec<(&Method, &Template, &T)> {
+        let segments: Vec<&str> = path.strip_prefix('/').into_iter().flat_map(|path| path.split('/')).collect();
+        let Some(decoded) = decode(&segments).filter(|segments| (1..=MAX_SEGMENTS).contains(&segments.len())) else {
+            return Vec::new();
+        };
+        let mut nodes = vec![&self.root];
+        for segment in &decoded {
+            let mut next = Vec::new();
+            for node in nodes {
+                next.extend(node.literals.get(segment));
+                next.extend(node.one.as_deref().filter(|_| !segment.is_empty()));
+            }
+            nodes = next;
+        }
+        let routes = nodes.iter().flat_map(|node| node.ends.values().flatten()).map(|(_, at)| &self.routes[*at]);
+        routes.map(|route| (&route.method, &route.template, &route.value)).collect()
+    }
+
     /// What `method` on the raw, undecoded `path` means. HEAD is answered by GET's binding.
     pub fn find(&self, method: &Method, path: &str) -> Found<'_, T> {
         let Some(path) = path.strip_prefix('/') else { return Found::Nothing };
@@ -251,6 +270,30 @@ mod tests {
             ("GET", "/v1/orders/a%2Fb", r#"/v1/orders/{id} ["a/b"]"#),
         ] {
             assert_eq!(show(router.find(&method.parse().unwrap(), path)), expected, "{method} {path}");
+        }
+    }
+
+    #[test]
+    fn a_path_has_the_bindings_of_every_method_and_verb() {
+        let router = router(&[
+            ("GET", "/v1/orders/{id}"),
+            ("POST", "/v1/orders/{id}:cancel"),
+            ("GET", "/v1/orders/special"),
+            ("GET", "/v1/orders"),
+            ("GET", "/v1/{name=files/**}"),
+        ]);
+        for (path, expected) in [
+            ("/v1/orders/x", &["/v1/orders/{id}", "/v1/orders/{id}:cancel"][..]),
+            ("/v1/orders/special", &["/v1/orders/special", "/v1/orders/{id}", "/v1/orders/{id}:cancel"]),
+            ("/v1/orders", &["/v1/orders"]),
+            ("/v1/orders/", &[]),
+            ("/v1/nothing/x", &[]),
+            ("/v1/orders/%2", &[]),
+            ("", &[]),
+        ] {
+            let mut found: Vec<&str> = router.at(path).into_iter().map(|(_, _, value)| *value).collect();
+            found.sort_unstable();
+            assert_eq!(found, expected, "{path}");
         }
     }
 

@@ -21,6 +21,7 @@ use tonic::{Status, codec::Streaming};
 use crate::{
     binding::Binding,
     errors::{Errors, Telling},
+    fields,
     json::{Codec, Reader},
     transcode,
 };
@@ -103,7 +104,7 @@ impl Teller {
                 match message {
                     Ok(Some(message)) => Some(self.event(&message)),
                     Ok(None) => None,
-                    Err(status) => Some(self.failure(&status)),
+                    Err(status) => Some(self.failure(&fields::as_sent(&self.codec, &self.binding, status))),
                 }
             }
             _ = ticks.tick() => Some((self.beat(), false)),

@@ -49,7 +49,7 @@ pub fn request(codec: &Codec, binding: &Binding, parts: &Parts<'_>) -> Result<Ve
     if !problems.is_empty() {
         return Err(refuse(&problems));
     }
-    put_mask(codec, binding, parts.body, &mut out);
+    put_mask(codec, binding, parts.body, &mut out)?;
     put_request_id(codec, binding, parts, &mut out)?;
     put_etag(codec, binding, parts.headers, &mut out)?;
     put_last_event(codec, binding, parts.headers, &mut out)?;
@@ -121,27 +121,33 @@ fn refuse(problems: &[Problem]) -> Error {
         path => format!("`{path}` {}.", problem.what),
     };
     let message = problems.iter().map(sentence).collect::<Vec<_>>().join(" ");
-    let error = Error::named(reason, message).with("field", problems.first().map_or("", |problem| &problem.path));
+    let mut error = Error::named(reason, message);
+    if let Some(first) = problems.first().filter(|problem| !problem.path.is_empty()) {
+        error = error.with("field", &first.path);
+    }
     problems.iter().fold(error, |error, problem| match problem.path.as_str() {
         "" => error,
         path => error.violation(path, &problem.what),
     })
 }
 
-/// A PATCH without a mask updates what its body names.
-fn put_mask(codec: &Codec, binding: &Binding, body: &[u8], out: &mut Vec<u8>) {
-    let (Some(mask), Body::Field(position)) = (binding.mask, binding.body) else { return };
+/// A PATCH without a mask updates what its body names, if all of that can be.
+fn put_mask(codec: &Codec, binding: &Binding, body: &[u8], out: &mut Vec<u8>) -> Result<(), Error> {
+    let (Some(mask), Body::Field(position)) = (binding.mask, binding.body) else { return Ok(()) };
     let table = &codec.tables.messages[binding.input];
-    let Type::Message(updated) = table.fields[position].ty else { return };
+    let Type::Message(updated) = table.fields[position].ty else { return Ok(()) };
     let mask = &table.fields[mask];
     if last_text(out, mask.number).is_some() {
-        return;
+        return Ok(());
     }
+    let named = codec.mask(updated, body);
+    binding.updates.check(&named)?;
     let mut paths = Vec::new();
-    for path in codec.mask(updated, body) {
+    for path in named {
         put_bytes(&mut paths, 1, path.as_bytes());
     }
     put_bytes(out, mask.number, &paths);
+    Ok(())
 }
 
 /// The bytes of the last occurrence of a length-delimited field.
@@ -205,7 +211,7 @@ fn put_etag(codec: &Codec, binding: &Binding, headers: &HeaderMap, out: &mut Vec
     if !headers.contains_key(header::IF_MATCH) {
         return Ok(());
     }
-    let refuse = |what| Err(etag::refusal("If-Match", what));
+    let refuse = |what: &str| Err(etag::refusal("If-Match", what));
     let Some(guard) = &binding.guard else {
         return match binding.reads() {
             true if etag::is_empty(headers, &header::IF_MATCH) => {
@@ -215,11 +221,20 @@ fn put_etag(codec: &Codec, binding: &Binding, headers: &HeaderMap, out: &mut Vec
             false => refuse("`If-Match` guards nothing here: this call takes no etag. Leave it out."),
         };
     };
-    let Some(wanted) = etag::required(headers)? else { return Ok(()) };
+    let wanted = etag::required(headers, binding.guard_about.is_none())?;
     let fields = guard.iter().map(|(message, position)| &codec.tables.messages[*message].fields[*position]);
     let numbers: Vec<u32> = fields.map(|field| field.number).collect();
-    match text_at(out, &numbers) {
-        Some(given) if !given.is_empty() && given != wanted.as_bytes() => {
+    let given = text_at(out, &numbers).filter(|given| !given.is_empty());
+    let Some(wanted) = wanted else {
+        return match &binding.guard_about {
+            Some(about) if given.is_none() => refuse(&format!(
+                "`If-Match: *` is not enough here. Send the etag that was read, in its quotes. {about}"
+            )),
+            _ => Ok(()),
+        };
+    };
+    match given {
+        Some(given) if given != wanted.as_bytes() => {
             return refuse("`If-Match` and `etag` say different things. Send one of them.");
         }
         _ => {}

@@ -5,7 +5,7 @@ use std::{borrow::Cow, collections::HashSet};
 use super::{
     Problem, ProblemKind,
     lexer::{Lexer, Syntax, Token},
-    nearest, scalar,
+    no_such_field, scalar,
     table::{Field, Form, Shape, Tables, Type},
     times, wire,
 };
@@ -114,7 +114,8 @@ impl<'t, 'j> Decoder<'t, 'j> {
     }
 
     fn object(&mut self, index: usize, has_type: bool) -> Result<(), Syntax> {
-        if !self.open(b'{', "must be an object")? {
+        let expected = if self.path.is_empty() { "must be a JSON object, such as `{}`" } else { "must be an object" };
+        if !self.open(b'{', expected)? {
             return Ok(());
         }
         let table = &self.tables.messages[index];
@@ -355,14 +356,16 @@ impl<'t, 'j> Decoder<'t, 'j> {
     }
 
     fn unknown(&mut self, index: usize, name: &str) {
-        let names = self.tables.messages[index].fields.iter().map(|field| field.json_name.as_ref());
-        let hint = nearest(name, names).map(|known| format!("; did you mean `{known}`?")).unwrap_or_default();
+        let what = no_such_field(name, self.tables.messages[index].settable());
         self.path.push(Step::Key(scalar::shorten(name)));
-        self.add(ProblemKind::Unknown, format!("is not a field here{hint}"));
+        self.add(ProblemKind::Unknown, what);
         self.path.pop();
     }
 
     fn problem(&mut self, what: &str) {
+        if self.path.is_empty() {
+            return self.add(ProblemKind::Malformed, format!("The body {what}"));
+        }
         self.add(ProblemKind::Invalid, what.to_owned());
     }
 

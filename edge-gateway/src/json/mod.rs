@@ -18,7 +18,7 @@ mod wire;
 
 use prost_reflect::{DescriptorPool, DynamicMessage, prost::Message};
 
-pub(crate) use nearest::nearest;
+pub(crate) use nearest::{nearest, no_such_field};
 pub(crate) use table::{Field, Form, Message as MessageTable, Shape, Tables, Type};
 pub(crate) use wire::{Reader, begin, end, put_bytes, put_tag};
 
@@ -180,10 +180,15 @@ fn finish(
     out: Vec<u8>,
 ) -> Result<Vec<u8>, Vec<Problem>> {
     if let Err(syntax) = read {
+        // What is no JSON at all is no object either: that is one thing to tell.
+        let is_no_object = problems.iter().any(|problem| problem.path.is_empty());
+        problems.retain(|problem| !problem.path.is_empty());
+        let hint = if is_no_object { ". It must be a JSON object, such as `{}`" } else { "" };
         let before = text.get(..syntax.at).unwrap_or(text);
         let line = before.matches('\n').count() + 1;
         let column = before.chars().rev().take_while(|c| *c != '\n').count() + 1;
-        let what = format!("The body is not JSON that can be read: {} at line {line}, column {column}", syntax.what);
+        let what =
+            format!("The body is not JSON that can be read: {} at line {line}, column {column}{hint}", syntax.what);
         problems.insert(0, Problem { kind: ProblemKind::Malformed, path: String::new(), what });
     }
     if problems.is_empty() { Ok(out) } else { Err(problems) }

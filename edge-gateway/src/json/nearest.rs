@@ -1,5 +1,22 @@
 //! What somebody may have meant.
 
+/// More names than this are not listed.
+const MOST_LISTED: usize = 12;
+
+/// That there is no such field, what may have been meant, and what there is: the rest of a sentence.
+pub fn no_such_field<'n>(name: &str, known: impl Iterator<Item = &'n str>) -> String {
+    let known: Vec<&str> = known.collect();
+    let mut text = "is not a field here".to_owned();
+    if let Some(near) = nearest(name, known.iter().copied()) {
+        text += &format!("; did you mean `{near}`?");
+    }
+    if (1..=MOST_LISTED).contains(&known.len()) {
+        let end = if text.ends_with('?') { "" } else { "." };
+        text += &format!("{end} Known here: `{}`", known.join("`, `"));
+    }
+    text
+}
+
 /// The known name nearest to `name`, if it is near enough to be a slip.
 pub fn nearest<'n>(name: &str, known: impl Iterator<Item = &'n str>) -> Option<&'n str> {
     if name.len() > 64 {

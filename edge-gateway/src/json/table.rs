@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use prost_reflect::{Cardinality, DescriptorPool, EnumDescriptor, FieldDescriptor, Kind, MessageDescriptor};
 
 use super::wire;
+use crate::behavior;
 
 /// All messages and enums of a contract.
 pub struct Tables {
@@ -51,6 +52,8 @@ pub struct Field {
     pub form: Form,
     /// The index of its oneof, if it is in a real one.
     pub oneof: Option<usize>,
+    /// Whether the service alone sets it.
+    pub output_only: bool,
 }
 
 /// How often a field occurs, and what its absence means.
@@ -115,6 +118,11 @@ impl Message {
     /// The position of the field with this number.
     pub fn position(&self, number: u32) -> Option<usize> {
         self.fields.binary_search_by_key(&number, |field| field.number).ok()
+    }
+
+    /// The JSON names of what a caller may set.
+    pub fn settable(&self) -> impl Iterator<Item = &str> {
+        self.fields.iter().filter(|field| !field.output_only).map(|field| field.json_name.as_ref())
     }
 
     /// The field with this JSON name or name in the proto.
@@ -221,6 +229,7 @@ impl Index {
             tag: tag.into(),
             ty,
             form,
+            output_only: behavior::is(field, behavior::OUTPUT_ONLY),
             oneof: field.containing_oneof().filter(|oneof| !oneof.is_synthetic()).map(|oneof| {
                 let name = oneof.full_name().to_owned();
                 oneof.parent_message().oneofs().position(|other| other.full_name() == name).unwrap_or(0)

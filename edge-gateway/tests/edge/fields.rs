@@ -45,6 +45,14 @@ async fn what_a_service_says_of_fields_is_told_in_the_same_names() {
 }
 
 #[tokio::test]
+async fn a_sentence_of_a_service_names_fields_of_the_request_as_its_caller_does() {
+    let edge = start(Config::default()).await;
+    let error = edge.send("GET /v1/things/named", &[]).await.json();
+    // The request of this RPC has a room, and no token.
+    assert_eq!(error["error"]["message"], "Say another `roomName`, and keep its page_token.");
+}
+
+#[tokio::test]
 async fn a_grpc_caller_is_told_the_path_of_the_contract() {
     let edge = start(Config::default()).await;
     let line = "POST /v1/things {\"requestId\":\"1\",\"thing\":{\"shelf\":{\"roomName\":\"ATT\"}}}";

@@ -9,7 +9,7 @@ use tokio::{
 };
 
 use crate::{
-    support::{SOON, start},
+    support::{self, SOON, start},
     tokens,
 };
 
@@ -42,6 +42,96 @@ async fn an_error_of_a_service_keeps_its_meaning() {
         assert_eq!(object["instance"], format!("/v1/things/{id}"));
         assert_eq!(object["traceId"].as_str().unwrap().len(), 32);
     }
+}
+
+#[tokio::test]
+async fn a_refusal_says_what_could_be_sent_instead() {
+    let edge = support::start_platform().await;
+    let token = format!("authorization: Bearer {}", tokens::good(&["admin"]));
+    let id = |prefix: &str| format!("{prefix}_{}", kit::id::EXAMPLE);
+    let (order, product, variant) = (id("ord"), id("prd"), id("var"));
+    let price = r#"{"amount":{"value":"1","unit":"USD"}}"#;
+    let object = "The body must be a JSON object, such as `{}`.";
+    for (line, header, status, reason, words) in [
+        (
+            format!("PATCH /api/v1/products/{product} {{\"name\":\"Mug\",\"kind\":\"KIND_ASSET\",\"variants\":[]}}"),
+            "x: y",
+            400,
+            "INVALID_FIELD",
+            "`kind`, `variants` cannot be changed. What can be: `name`, `description`, `category`, `taxClass`.",
+        ),
+        (
+            r#"POST /api/v1/products {"kind":"KIND_ASSET","name":"M","category":"c","variants":[{"sku":"AB"}]}"#
+                .to_owned(),
+            "x: y",
+            400,
+            "INVALID_FIELD",
+            "kind must be one of `KIND_PHYSICAL_GOOD`, `KIND_DIGITAL_GOOD`",
+        ),
+        (
+            format!("PUT /api/v1/variants/{variant}/prices {price}"),
+            "if-match: *",
+            400,
+            "INVALID_FIELD",
+            "`If-Match: *` is not enough here. Send the etag that was read, in its quotes. The etag of the variant's product",
+        ),
+        (
+            format!("PUT /api/v1/variants/{variant}/prices {price}"),
+            "if-match: v3",
+            400,
+            "INVALID_FIELD",
+            "`If-Match` must be one etag, in its quotes.",
+        ),
+        ("POST /api/v1/users []".to_owned(), "x: y", 400, "MALFORMED_BODY", object),
+        ("POST /api/v1/users null".to_owned(), "x: y", 400, "MALFORMED_BODY", object),
+        (
+            "POST /api/v1/users email=1".to_owned(),
+            "x: y",
+            400,
+            "MALFORMED_BODY",
+            "read: expected a value at line 1, column 1. It must be a JSON object, such as `{}`.",
+        ),
+        (
+            "GET /api/v1/variants/x/prices?size=5".to_owned(),
+            "x: y",
+            400,
+            "UNKNOWN_FIELD",
+            "`size` is not a field here.",
+        ),
+        (
+            "GET /api/v1/promotions?page_siez=5".to_owned(),
+            "x: y",
+            400,
+            "UNKNOWN_FIELD",
+            "`page_siez` is not a field here; did you mean `pageSize`? Known here: `pageSize`, `pageToken`.",
+        ),
+        (
+            r#"POST /api/v1/users {"mail":"a@b.c"}"#.to_owned(),
+            "x: y",
+            400,
+            "UNKNOWN_FIELD",
+            "did you mean `email`? Known here: `email`, `password`, `displayName`.",
+        ),
+        (
+            format!("GET /api/v1/orders/{order}:foo"),
+            "x: y",
+            404,
+            "ROUTE_NOT_FOUND",
+            "There is no verb `:foo` of /api/v1/orders/",
+        ),
+        (format!("POST /api/v1/orders/{order}:cancle {{}}"), "x: y", 404, "ROUTE_NOT_FOUND", "Did you mean `:cancel`?"),
+        (format!("GET /api/v1/orders/{order}:cancel"), "x: y", 405, "METHOD_NOT_ALLOWED", "takes POST, and not GET"),
+        ("GET /api/v1/products:find".to_owned(), "x: y", 404, "ROUTE_NOT_FOUND", "Known here: `:search`."),
+        ("GET /api/v1/orders/nonsense:foo".to_owned(), "x: y", 400, "INVALID_ID", "must be an id such as"),
+    ] {
+        let answer = edge.send(&line, &[&token, header]).await;
+        assert_eq!((answer.status, answer.reason().as_str()), (status, reason), "{line}: {answer:?}");
+        let message = answer.json()["error"]["message"].as_str().unwrap_or_default().to_owned();
+        assert!(message.contains(words), "{line}: {message}");
+        assert!(!answer.body.contains("\"field\":\"\""), "{line}: {answer:?}");
+    }
+    let guarded = format!("PUT /api/v1/variants/{variant}/prices {price}");
+    assert_eq!(edge.send(&guarded, &[&token, "if-match: \"v3\""]).await.status, 200);
 }
 
 #[tokio::test]

@@ -152,6 +152,10 @@ fn refusal(id: &str) -> Option<Status> {
             let error = Error::named("INVALID_FIELD", "Correct the request: shelf.room_name is wrong.");
             Some(error.with("field", "shelf.room_name").violation("shelf.room_name", "is wrong").into())
         }
+        "named" => {
+            let error = Error::named("RESOURCE_NOT_FOUND", "Say another `room_name`, and keep its page_token.");
+            Some(error.into())
+        }
         "bare" => Some(Status::not_found("no thing")),
         "boom" => Some(Status::internal("the password is hunter2")),
         "quota" => Some(Status::with_error_details_vec(
