@@ -15,8 +15,7 @@ use crate::{
 
 /// How long after its time a reservation may still be held.
 const GRACE: Duration = Duration::from_secs(5);
-/// How many movements or reservations are read at a time, but never less than all movements of one item: whoever shares
-/// the database's thread waits while those of the item that was moved most are counted.
+/// How many movements or reservations are read at a time: whoever shares the database's thread waits as long.
 const PAGE: i64 = 5_000;
 /// How many problems are told.
 const PROBLEMS: usize = 100;
@@ -125,16 +124,39 @@ impl Place {
 
 /// Counts a page of items. Gives back what comes next.
 async fn items(db: &Db, after: &str, size: i64, findings: &mut Findings) -> Result<Place, Error> {
-    let read = async |session: &mut Session| match cut(&audit::items(session, after, size).await?, size) {
-        Some(end) => Ok(Some((audit::counted(session, after, &end).await?, end))),
-        None => Ok(None),
+    let read = async |session: &mut Session| {
+        let items = audit::items(session, after, size).await?;
+        let Some(end) = cut(&items, size) else { return Ok(None) };
+        let busy = items.first().is_some_and(|(_, movements)| *movements > size);
+        let counted =
+            if busy { audit::beyond(session, &end).await? } else { audit::counted(session, after, &end).await? };
+        Ok(Some((counted, end, busy)))
     };
-    let Some((items, end)) = db.snapshot(read).await? else { return Ok(Place::SetAside) };
-    for item in &items {
+    let Some((mut items, end, busy)) = db.snapshot(read).await? else { return Ok(Place::SetAside) };
+    for item in &mut items {
         findings.items += 1;
+        if busy {
+            add_movements(db, item, size).await?;
+        }
         compare(item, findings);
     }
     Ok(Place::Items(end))
+}
+
+/// Adds the movements of an item up, so many in one read. They are those that there were when the item was read: none is
+/// ever changed, and those that come meanwhile have higher numbers.
+async fn add_movements(db: &Db, item: &mut Counted, size: i64) -> Result<(), Error> {
+    let mut after = 0;
+    while after < item.movements {
+        let end = (after + size).min(item.movements);
+        let read = async |session: &mut Session| audit::moved(session, &item.id, after, end).await;
+        let (moved, moves) = db.read(read).await?;
+        item.moved = item.moved.saturating_add(moved);
+        item.moves += moves;
+        after = end;
+        tokio::task::yield_now().await;
+    }
+    Ok(())
 }
 
 /// Where a page of items ends that together have no more movements than this; or of one that has more.

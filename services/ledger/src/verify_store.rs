@@ -1,7 +1,9 @@
 //! The questions of the audit: what one page of the books adds up to.
 
+use std::collections::BTreeMap;
+
 use kit::Error;
-use storage::{Row, Session};
+use storage::{Bind, Row, Session};
 
 /// What comes after one name or id, and up to another.
 pub struct Page<'a> {
@@ -19,6 +21,37 @@ pub struct Owner {
     pub entries: i64,
 }
 
+/// What one owner has of a unit, beside what its entries and holds add up to.
+#[derive(Clone, Debug, Default)]
+pub struct Tally {
+    /// What it has, what of that is set aside, and whether it may not owe; nothing if there is no account.
+    pub account: Option<(i64, i64, bool)>,
+    /// What its entries sum to.
+    pub atoms: i64,
+    /// What left it by entries of holds.
+    pub moved: i64,
+    /// What is left of its holds.
+    pub held: i64,
+    /// What its holds say was moved.
+    pub posted: i64,
+}
+
+impl Tally {
+    /// Adds what some of the entries sum to, and what left by holds.
+    pub fn add(&mut self, atoms: i64, moved: i64) {
+        self.atoms = self.atoms.saturating_add(atoms);
+        self.moved = self.moved.saturating_add(moved);
+    }
+
+    /// Whether there is an account and it is right, as [`accounts`] has it.
+    pub fn is_right(&self) -> bool {
+        self.account.is_some_and(|(posted, held, limited)| {
+            let covered = !limited || posted >= held && self.posted == self.moved;
+            posted == self.atoms && held == self.held && covered
+        })
+    }
+}
+
 /// The next owners after a name.
 ///
 /// # Errors
@@ -31,24 +64,68 @@ pub async fn owners(session: &mut Session, after: &str, limit: i64) -> Result<Ve
 }
 
 /// By unit: how many accounts there are, and how many are wrong. One is right that has what its entries say, has set
-/// aside what is left of its holds, and was moved by its holds as much as they say; entries without one are wrong.
-pub async fn accounts(session: &mut Session, page: &Page<'_>) -> Result<Vec<(String, i64, i64)>, Error> {
+/// aside what is left of its holds, and was moved by its holds as much as they say; entries without one are wrong. One
+/// owner is left out: [`tallies`] are for whoever has too many entries for one read.
+pub async fn accounts(
+    session: &mut Session,
+    page: &Page<'_>,
+    left_out: &str,
+) -> Result<Vec<(String, i64, i64)>, Error> {
     const ADD_UP: &str = "SELECT COALESCE(a.unit, e.unit), CAST(COUNT(a.owner) AS BIGINT),
         CAST(SUM(CASE WHEN a.posted = COALESCE(e.atoms, 0) AND a.held = COALESCE(h.held, 0)
             AND (a.limited = 0 OR a.posted >= a.held AND COALESCE(h.moved, 0) = COALESCE(e.moved, 0))
             THEN 0 ELSE 1 END) AS BIGINT)
-        FROM (SELECT owner, unit, posted, held, limited FROM accounts WHERE owner > $1 AND owner <= $2) a
+        FROM (SELECT owner, unit, posted, held, limited FROM accounts
+            WHERE owner > $1 AND owner <= $2 AND owner <> $3) a
         FULL JOIN (SELECT l.owner, l.unit, SUM(l.atoms) AS atoms,
                 SUM(CASE WHEN t.hold_id IS NULL THEN 0 ELSE -l.atoms END) AS moved
             FROM entries l JOIN transactions t ON t.id = l.transaction_id
-            WHERE l.owner > $1 AND l.owner <= $2 GROUP BY l.owner, l.unit) e
+            WHERE l.owner > $1 AND l.owner <= $2 AND l.owner <> $3 GROUP BY l.owner, l.unit) e
             ON e.owner = a.owner AND e.unit = a.unit
         LEFT JOIN (SELECT owner, unit, SUM(CASE WHEN state = 'HELD' THEN atoms - posted ELSE 0 END) AS held,
                 SUM(posted) AS moved FROM holds WHERE owner > $1 AND owner <= $2 GROUP BY owner, unit) h
             ON h.owner = a.owner AND h.unit = a.unit
         GROUP BY COALESCE(a.unit, e.unit)";
 
-    lines(session, ADD_UP, page).await
+    lines(session, ADD_UP, &[page.after.into(), page.end.into(), left_out.into()]).await
+}
+
+/// By unit: what an owner has, and what its holds add up to; but of its entries only those beyond the last that it
+/// counts: none.
+pub async fn tallies(session: &mut Session, owner: &Owner) -> Result<BTreeMap<String, Tally>, Error> {
+    const ACCOUNTS: &str = "SELECT unit, posted, held, limited FROM accounts WHERE owner = $1";
+    const HOLDS: &str = "SELECT unit, CAST(SUM(CASE WHEN state = 'HELD' THEN atoms - posted ELSE 0 END) AS BIGINT),
+        CAST(SUM(posted) AS BIGINT) FROM holds WHERE owner = $1 GROUP BY unit";
+
+    let mut tallies: BTreeMap<String, Tally> = BTreeMap::new();
+    for row in session.rows(ACCOUNTS, &[(&owner.name).into()]).await? {
+        let account = Some((row.int(1)?, row.int(2)?, row.int(3)? != 0));
+        tallies.insert(row.text(0)?, Tally { account, ..Tally::default() });
+    }
+    for (unit, held, posted) in lines(session, HOLDS, &[(&owner.name).into()]).await? {
+        if let Some(tally) = tallies.get_mut(&unit) {
+            (tally.held, tally.posted) = (held, posted);
+        }
+    }
+    for (unit, atoms, moved) in entries(session, &owner.name, owner.entries, i64::MAX).await? {
+        tallies.entry(unit).or_default().add(atoms, moved);
+    }
+    Ok(tallies)
+}
+
+/// By unit: what the entries of an owner after one number and up to another sum to, and what of that left by holds.
+pub async fn entries(
+    session: &mut Session,
+    owner: &str,
+    after: i64,
+    end: i64,
+) -> Result<Vec<(String, i64, i64)>, Error> {
+    const ADD_UP: &str = "SELECT l.unit, CAST(SUM(l.atoms) AS BIGINT),
+            CAST(SUM(CASE WHEN t.hold_id IS NULL THEN 0 ELSE -l.atoms END) AS BIGINT)
+        FROM entries l JOIN transactions t ON t.id = l.transaction_id
+        WHERE l.owner = $1 AND l.sequence > $2 AND l.sequence <= $3 GROUP BY l.unit";
+
+    lines(session, ADD_UP, &[owner.into(), after.into(), end.into()]).await
 }
 
 /// The last of the next transactions after an id; nothing if there are none.
@@ -66,10 +143,10 @@ pub async fn unbalanced(session: &mut Session, page: &Page<'_>) -> Result<Vec<(S
             WHERE transaction_id > $1 AND transaction_id <= $2 GROUP BY transaction_id, unit) AS sums
         WHERE atoms <> 0 GROUP BY unit";
 
-    lines(session, ADD_UP, page).await
+    lines(session, ADD_UP, &[page.after.into(), page.end.into()]).await
 }
 
-async fn lines(session: &mut Session, sql: &'static str, page: &Page<'_>) -> Result<Vec<(String, i64, i64)>, Error> {
-    let rows = session.rows(sql, &[page.after.into(), page.end.into()]).await?;
+async fn lines(session: &mut Session, sql: &'static str, binds: &[Bind]) -> Result<Vec<(String, i64, i64)>, Error> {
+    let rows = session.rows(sql, binds).await?;
     rows.iter().map(|row| Ok((row.text(0)?, row.int(1)?, row.int(2)?))).collect()
 }

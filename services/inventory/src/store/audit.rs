@@ -44,17 +44,40 @@ pub async fn counted(session: &mut Session, after: &str, end: &str) -> Result<Ve
             (SELECT CAST(COUNT(*) AS BIGINT) FROM stock_movements m WHERE m.stock_item_id = s.id)
         FROM stock_items s WHERE s.id > $1 AND s.id <= $2 ORDER BY s.id";
 
-    let counted = |row: &Row| {
-        Ok(Counted {
-            id: row.text(0)?,
-            on_hand: row.int(1)?,
-            reserved: row.int(2)?,
-            movements: row.int(3)?,
-            moved: row.int(4)?,
-            moves: row.int(5)?,
-        })
-    };
-    session.rows(COUNT, &[after.into(), end.into()]).await?.iter().map(counted).collect()
+    session.rows(COUNT, &[after.into(), end.into()]).await?.iter().map(read_counted).collect()
+}
+
+/// An item of which too much has moved to be added up at once, with the sums of what is beyond its last movement only:
+/// nothing.
+pub async fn beyond(session: &mut Session, id: &str) -> Result<Vec<Counted>, Error> {
+    const COUNT: &str = "SELECT s.id, s.on_hand, s.reserved, s.movements,
+            (SELECT CAST(COALESCE(SUM(m.quantity), 0) AS BIGINT) FROM stock_movements m
+                WHERE m.stock_item_id = s.id AND m.sequence > s.movements),
+            (SELECT CAST(COUNT(*) AS BIGINT) FROM stock_movements m
+                WHERE m.stock_item_id = s.id AND m.sequence > s.movements)
+        FROM stock_items s WHERE s.id = $1";
+
+    session.rows(COUNT, &[id.into()]).await?.iter().map(read_counted).collect()
+}
+
+/// What the movements of an item after one number and up to another add up to, and how many there are.
+pub async fn moved(session: &mut Session, id: &str, after: i64, end: i64) -> Result<(i64, i64), Error> {
+    const ADD_UP: &str = "SELECT CAST(COALESCE(SUM(quantity), 0) AS BIGINT), CAST(COUNT(*) AS BIGINT)
+        FROM stock_movements WHERE stock_item_id = $1 AND sequence > $2 AND sequence <= $3";
+
+    let row = session.row(ADD_UP, &[id.into(), after.into(), end.into()]).await?;
+    row.map_or(Ok((0, 0)), |row| Ok((row.int(0)?, row.int(1)?)))
+}
+
+fn read_counted(row: &Row) -> Result<Counted, Error> {
+    Ok(Counted {
+        id: row.text(0)?,
+        on_hand: row.int(1)?,
+        reserved: row.int(2)?,
+        movements: row.int(3)?,
+        moved: row.int(4)?,
+        moves: row.int(5)?,
+    })
 }
 
 fn pairs(rows: &[Row]) -> Result<Vec<(String, i64)>, Error> {

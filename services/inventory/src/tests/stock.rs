@@ -342,7 +342,9 @@ async fn a_planted_fault_is_found_when_stock_is_counted_again() {
 
 #[tokio::test]
 async fn a_fault_is_found_on_whichever_page_it_is_and_pages_count_the_whole() {
-    const FAULTS: [&str; 5] = [
+    const FAULTS: [&str; 7] = [
+        "UPDATE stock_movements SET quantity = 9 WHERE sequence = 2",
+        "DELETE FROM stock_movements WHERE sequence = 1",
         "UPDATE stock_items SET on_hand = on_hand + 1 WHERE id = (SELECT MIN(id) FROM stock_items)",
         "UPDATE stock_items SET on_hand = on_hand + 1 WHERE id = (SELECT MAX(id) FROM stock_items)",
         "UPDATE stock_items SET reserved = 0 WHERE id = (SELECT MAX(id) FROM stock_items)",
@@ -353,7 +355,9 @@ async fn a_fault_is_found_on_whichever_page_it_is_and_pages_count_the_whole() {
         for bench in Bench::each().await {
             for _ in 0..5 {
                 let tea = bench.variant(10).await;
-                bench.receive(&tea, 1).await.unwrap();
+                for pieces in [1, 2, 3] {
+                    bench.receive(&tea, pieces).await.unwrap();
+                }
                 bench.create(&new_id("rsv"), &[(&tea, 2)]).await.unwrap();
             }
             let pages = async |size| verify::by_pages(&bench.db, Place::start(), size, None).await.unwrap().0;

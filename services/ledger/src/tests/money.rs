@@ -100,7 +100,10 @@ async fn a_planted_fault_is_found_when_the_books_are_added_up() {
 
 #[tokio::test]
 async fn a_fault_is_found_on_whichever_page_it_is_and_pages_add_up_to_the_whole() {
-    const FAULTS: [&str; 5] = [
+    const FAULTS: [&str; 8] = [
+        "UPDATE accounts SET posted = posted + 1 WHERE held > 0",
+        "UPDATE accounts SET held = held - 1 WHERE held > 0",
+        "UPDATE holds SET posted = 1 WHERE state = 'HELD'",
         "UPDATE accounts SET posted = posted + 1 WHERE owner = (SELECT MIN(owner) FROM accounts)",
         "UPDATE accounts SET posted = posted + 1 WHERE owner = (SELECT MAX(owner) FROM accounts)",
         "DELETE FROM accounts WHERE owner = (SELECT MAX(owner) FROM accounts)",
@@ -109,9 +112,13 @@ async fn a_fault_is_found_on_whichever_page_it_is_and_pages_add_up_to_the_whole(
     ];
     for fault in FAULTS {
         for bench in Bench::each().await {
+            let busy = user();
             for _ in 0..5 {
                 bench.deposit(&user(), "100").await.unwrap();
+                bench.deposit(&busy, "100").await.unwrap();
             }
+            bench.withdraw(&busy, "30").await.unwrap();
+            bench.post(trade(&busy, "0.001", "-50.50", "0.50")).await.unwrap();
             let pages = async |size| by_pages(&bench.service, Place::start(), size, None).await.unwrap().0;
             let whole = pages(1_000).await;
             for size in [1, 2, 3] {
