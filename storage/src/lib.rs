@@ -9,6 +9,7 @@ pub mod relay;
 #[cfg(feature = "testing")]
 pub mod testing;
 
+mod again;
 mod backlog;
 mod db;
 mod error;
@@ -24,6 +25,7 @@ mod trace;
 mod unit;
 mod value;
 
+pub use again::again;
 pub use backlog::Backlog;
 pub use db::{Db, Durability, Options, Stats};
 pub use error::violated;

@@ -178,7 +178,7 @@ impl Service {
         let seed = &self.0.seed;
         let currency = seed.currencies.iter().find(|unit| unit.code == assets::CURRENCY);
         let currency = currency.ok_or_else(|| Error::internal("the seed has no currency of the platform"))?;
-        self.0.db.write(async |unit| store::seed::save(unit, seed, currency).await).await
+        storage::again(|| self.0.db.write(async |unit| store::seed::save(unit, seed, currency).await)).await
     }
 
     /// The RPCs.

@@ -14,8 +14,6 @@ use contracts::inventory::v1::stock_movement::Kind;
 const LOCATIONS: [&str; 2] = ["Rotterdam", "Memphis"];
 /// How many items one unit adds.
 const ITEMS: usize = 200;
-/// How often it is tried to seed, while replicas are in the way.
-const ATTEMPTS: usize = 5;
 
 /// How many pieces of a variant the demo begins with.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -35,14 +33,7 @@ impl Service {
     /// # Errors
     /// See [`storage::Db::write`].
     pub async fn seed(&self, variants: &[SeedStock]) -> Result<(), Error> {
-        for _ in 1..ATTEMPTS {
-            match self.add_missing(variants).await {
-                // A replica that starts at the same time adds the same: whoever is slower looks again.
-                Err(error) if error.retryable() => {}
-                seeded => return seeded,
-            }
-        }
-        self.add_missing(variants).await
+        storage::again(|| self.add_missing(variants)).await
     }
 
     async fn add_missing(&self, variants: &[SeedStock]) -> Result<(), Error> {

@@ -92,7 +92,7 @@ impl Service {
         if known.is_some() {
             return Ok(());
         }
-        match self.open(id, email, password, display_name).await {
+        match storage::again(|| self.open(id, email, password, display_name)).await {
             // Another replica was faster.
             Err(error) if error.reason() == "ALREADY_EXISTS_EMAIL" => Ok(()),
             opened => opened.map(drop),
