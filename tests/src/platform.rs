@@ -76,6 +76,15 @@ impl Process {
         Ok(())
     }
 
+    /// Starts it again, after its end, as it was started before, from this build.
+    pub fn start_from_this_build(&mut self) -> Result<()> {
+        let mut command = Command::new(binary());
+        command.args(self.command.get_args()).stdin(Stdio::null()).stdout(Stdio::piped());
+        command.envs(self.command.get_envs().filter_map(|(name, value)| Some((name, value?))));
+        self.command = command;
+        self.start_again()
+    }
+
     /// Sends it a signal: `TERM`, `STOP`, `CONT`.
     pub fn signal(&self, name: &str) -> Result<()> {
         let told = Command::new("kill").args([format!("-{name}"), self.id().to_string()]).status()?;

@@ -11,6 +11,11 @@ use crate::platform::{Platform, Process, binary, eventually, free_port, spawn};
 
 /// Starts every role, those in `twice` as two processes that share the work, and waits until all are ready.
 pub async fn start(data: &Path, settings: &[(&str, &str)], twice: &[&str]) -> Result<Platform> {
+    start_build(&binary(), data, settings, twice).await
+}
+
+/// The same with the binary of another build.
+pub async fn start_build(build: &Path, data: &Path, settings: &[(&str, &str)], twice: &[&str]) -> Result<Platform> {
     let names: Vec<&str> = SERVICES.iter().map(|service| service.name).chain(["events"]).collect();
     let databases = Database::postgres_each(&names).await.context("PostgreSQL is not installed")?;
     let ca = format!("127.0.0.1:{}", free_port()?);
@@ -30,7 +35,7 @@ pub async fn start(data: &Path, settings: &[(&str, &str)], twice: &[&str]) -> Re
     ];
 
     let role = |name: &str, page: Option<String>, more: &[(&str, &str)]| -> Result<Process> {
-        let mut command = Command::new(binary());
+        let mut command = Command::new(build);
         command.arg(name).envs(shared.iter().cloned()).envs(more.iter().copied());
         let mut process = spawn(name, command, settings)?;
         process.page = page;

@@ -1,6 +1,6 @@
 //! One version after another on the same data.
 
-use std::time::Duration;
+use std::{path::PathBuf, time::Duration};
 
 use agora::services;
 use anyhow::{Context, Result, ensure};
@@ -12,7 +12,7 @@ use crate::{
     customers::Crowd,
     facts::every_fact_is_told_once,
     mortal::Mortal,
-    platform::{Platform, Shape},
+    platform::{Platform, Shape, binary},
     roles,
 };
 
@@ -21,14 +21,15 @@ const SHIPPING: [(&str, &str); 2] = [("AGORA_DEMO_WAREHOUSE", "true"), ("AGORA_S
 /// How long a process may take to hand over.
 const DRAIN_LIMIT: Duration = Duration::from_secs(30);
 
-/// T-UPGRADE, the processes: each of two is asked to end and replaced while the other works and sagas are in flight, as a
-/// cluster does with a new version. Nobody is refused but by what may be repeated, and nothing is lost. Both processes are
-/// of this build: it is not shown that two builds understand each other, which is what `buf breaking` watches over.
+/// T-UPGRADE, the processes: of each service, two start at once on empty databases, and each is asked to end and replaced
+/// while the other works and sagas are in flight, as a cluster does with a new version. Nobody is refused but by what may be
+/// repeated, and nothing is lost. The first are of this build, unless `AGORA_EARLIER` names the binary of an earlier one.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn processes_are_replaced_one_by_one_while_customers_are_served() -> Result<()> {
     let folder = tempfile::tempdir()?;
-    let replaced = ["inventory", "payment", "order"];
-    let mut platform = roles::start(folder.path(), &SHIPPING, &replaced).await?;
+    let replaced: Vec<&str> = services::SERVICES.iter().map(|service| service.name).collect();
+    let first = std::env::var_os("AGORA_EARLIER").map_or_else(binary, PathBuf::from);
+    let mut platform = roles::start_build(&first, folder.path(), &SHIPPING, &replaced).await?;
     let crowd = Crowd::gather(&platform.client(Protocol::Grpc)?, 8).await?;
     let processes = platform.processes();
     for number in 0..processes.len() {
@@ -39,7 +40,7 @@ async fn processes_are_replaced_one_by_one_while_customers_are_served() -> Resul
         process.signal("TERM")?;
         let status = tokio::task::block_in_place(|| process.wait(DRAIN_LIMIT))?;
         ensure!(status.success(), "{} ended with {status}", process.name);
-        process.start_again()?;
+        process.start_from_this_build()?;
         roles::ready(processes).await;
     }
     crowd.settle().await?;
