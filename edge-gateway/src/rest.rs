@@ -17,7 +17,9 @@ use crate::{
     front::{Inner, Intake},
     json::nearest,
     router::Found,
-    sse, transcode,
+    sse,
+    template::Template,
+    transcode,
 };
 
 /// The domain of errors before a request is matched.
@@ -81,13 +83,14 @@ impl Inner {
         if !is_there {
             return Ok(found);
         }
-        let other: BTreeSet<&str> = there
-            .iter()
-            .filter(|(_, t, _)| t.verb.as_deref() == Some(verb))
-            .map(|(method, ..)| method.as_str())
-            .collect();
-        if !other.is_empty() {
-            return Ok(Found::OtherMethods(other.iter().filter_map(|method| method.parse().ok()).collect()));
+        let has_verb = |template: &Template| template.verb.as_deref() == Some(verb);
+        let mut methods: Vec<Verb> =
+            there.iter().filter(|(_, template, _)| has_verb(template)).map(|(method, ..)| (*method).clone()).collect();
+        if methods.contains(&Verb::GET) {
+            methods.push(Verb::HEAD);
+        }
+        if !methods.is_empty() {
+            return Ok(Found::OtherMethods(methods));
         }
         Err(no_verb(base, verb, there.iter().filter_map(|(_, template, _)| template.verb.as_deref()).collect()))
     }

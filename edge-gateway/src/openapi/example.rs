@@ -101,7 +101,10 @@ impl Writer {
 
     /// Whether the field is of use here. What a caller may leave out and cannot guess would have the example refused.
     fn shows(&self, field: &FieldDescriptor) -> bool {
-        let is_guess = || field.name() == "etag" || option(&field.options(), "agora.policy.v1.id").is_some();
+        let is_choice = field.containing_oneof().is_some_and(|oneof| !oneof.is_synthetic());
+        let is_id = || option(&field.options(), "agora.policy.v1.id").is_some();
+        let is_time = field.kind().as_message().is_some_and(|kind| kind.full_name() == "google.protobuf.Timestamp");
+        let is_guess = || !is_choice && (field.name() == "etag" || is_time || is_id());
         match self.purpose {
             For::Reply => !behavior::is(field, INPUT_ONLY),
             For::Update if behavior::is_fixed(field) => false,

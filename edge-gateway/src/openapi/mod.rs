@@ -4,7 +4,10 @@ mod example;
 mod operation;
 mod schema;
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::Arc,
+};
 
 use kit::contract::{Contract, comment};
 use serde_json::{Map, Value, json};
@@ -27,7 +30,7 @@ pub fn document(contract: &Contract, routes: &[Route<'_>], pages: &Pages) -> Val
     }
     let mut components = schemas.finish();
     components.extend(errors(contract));
-    json!({
+    let mut document = json!({
         "openapi": "3.1.0",
         "info": {"title": pages.title, "version": pages.version, "description": pages.description},
         "servers": [{"url": "/"}],
@@ -43,7 +46,36 @@ pub fn document(contract: &Contract, routes: &[Route<'_>], pages: &Pages) -> Val
                 "description": "An access token.",
             }},
         },
-    })
+    });
+    let fields = contract.pool().all_messages().flat_map(|message| message.fields().collect::<Vec<_>>());
+    let names = fields.map(|field| (field.name().to_owned(), field.json_name().to_owned()));
+    in_json(&mut document, &names.collect());
+    document
+}
+
+/// Comments name fields as the proto does, in backticks; who reads the document sends JSON.
+fn in_json(value: &mut Value, names: &HashMap<String, String>) {
+    match value {
+        Value::Object(fields) => {
+            for (key, value) in fields {
+                match value {
+                    Value::String(text) if key == "description" => *text = with_names(text, names),
+                    value => in_json(value, names),
+                }
+            }
+        }
+        Value::Array(values) => values.iter_mut().for_each(|value| in_json(value, names)),
+        _ => {}
+    }
+}
+
+fn with_names(text: &str, names: &HashMap<String, String>) -> String {
+    let renamed = |part: &str| {
+        let parts = part.split('.').map(|name| names.get(name).map_or(name, String::as_str));
+        parts.collect::<Vec<_>>().join(".")
+    };
+    let parts = text.split('`').enumerate();
+    parts.map(|(at, part)| if at % 2 == 1 { renamed(part) } else { part.to_owned() }).collect::<Vec<_>>().join("`")
 }
 
 /// One tag for each service that has routes.

@@ -41,4 +41,5 @@ async fn the_page_tells_what_a_call_takes() {
     let update = call(&page, "ProductService_UpdateProduct").split_once("<p>200:").unwrap().0;
     assert!(update.contains("<code>taxClass</code>") && !update.contains("<code>kind</code>"), "{update}");
     assert!(!update.contains("<code>createTime</code>"), "{update}");
+    assert!(update.contains("`category`, `taxClass`. Those"), "a comment names fields as JSON does: {update}");
 }

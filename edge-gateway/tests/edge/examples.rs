@@ -102,6 +102,8 @@ async fn an_example_says_what_the_service_takes_too() {
     assert_eq!((&product["kind"], &product["name"]), (&json!("KIND_PHYSICAL_GOOD"), &json!("Enamel mug")));
     let trade = body("/api/v1/orders", "post")["examples"]["marketTrade"]["value"]["marketTrade"].clone();
     assert_eq!(trade["quantity"], json!({"value": "0.05", "unit": "BTC"}));
+    let price = body("/api/v1/variants/{variant_id}/prices", "put")["example"].clone();
+    assert!(price["etag"].is_string() && price["startTime"].is_null(), "a moment would be in the past: {price}");
     let update = body("/api/v1/products/{id}", "patch")["example"].clone();
     let names: Vec<&str> = update.as_object().unwrap().keys().map(String::as_str).collect();
     assert_eq!(names, ["name", "description", "category", "taxClass"]);

@@ -121,6 +121,7 @@ async fn a_refusal_says_what_could_be_sent_instead() {
         ),
         (format!("POST /api/v1/orders/{order}:cancle {{}}"), "x: y", 404, "ROUTE_NOT_FOUND", "Did you mean `:cancel`?"),
         (format!("GET /api/v1/orders/{order}:cancel"), "x: y", 405, "METHOD_NOT_ALLOWED", "takes POST, and not GET"),
+        (format!("POST /api/v1/orders/{order}:watch {{}}"), "x: y", 405, "METHOD_NOT_ALLOWED", "takes GET, HEAD, and"),
         ("GET /api/v1/products:find".to_owned(), "x: y", 404, "ROUTE_NOT_FOUND", "Known here: `:search`."),
         ("GET /api/v1/orders/nonsense:foo".to_owned(), "x: y", 400, "INVALID_ID", "must be an id such as"),
     ] {
