@@ -79,10 +79,15 @@ impl Cart {
     }
 
     /// Puts back what was taken out to be ordered, on top of what is there, as far as the limits of a cart go.
-    pub fn put_back(&mut self, variant_id: &str, quantity: i64) {
-        let quantity = self.pieces(variant_id).saturating_add(quantity).min(QUANTITY_MAX);
-        // All that is refused then is a line too many: it stays out.
-        self.set(variant_id, quantity).ok();
+    /// How many pieces stay out.
+    pub fn put_back(&mut self, variant_id: &str, quantity: i64) -> i64 {
+        let there = self.pieces(variant_id);
+        let fitting = quantity.min(QUANTITY_MAX - there);
+        // All that is refused then is a line too many.
+        match self.set(variant_id, there + fitting) {
+            Ok(()) => quantity - fitting,
+            Err(_) => quantity,
+        }
     }
 
     /// How many pieces of a variant are in it.

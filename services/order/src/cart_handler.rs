@@ -193,7 +193,7 @@ impl Service {
 
     /// Refuses a variant that cannot be bought.
     async fn check_variant(&self, variant_id: &str) -> Result<(), Error> {
-        self.price_basket(basket([(variant_id, 1)])).await.map(|_| ())
+        self.price_basket(basket([(variant_id, 1)]), has_field).await.map(|_| ())
     }
 
     /// A cart with names and prices, and what is left of goods where that is less than is wanted.
@@ -215,7 +215,7 @@ impl Service {
                 return Vec::new();
             }
             let left = left.into_iter().map(|line| (line.variant_id.as_str(), line.quantity));
-            match self.price_basket(basket(left)).await {
+            match self.price_basket(basket(left), has_field).await {
                 Ok(quote) => {
                     let physical = quote.lines.iter().filter(|line| line.kind() == Kind::PhysicalGood);
                     let physical = physical.map(|line| line.variant_id.clone()).collect();
@@ -246,7 +246,7 @@ impl Service {
             promotion_code: request.promotion_code.clone(),
             ..basket(cart.items.iter().map(|(variant_id, quantity)| (variant_id.as_str(), *quantity)))
         };
-        let quote = self.price_basket(basket).await?;
+        let quote = self.price_basket(basket, has_field).await?;
         Purchase::of(quote, request.shipping_address.clone(), request.payment_method_id.clone())
     }
 }
@@ -311,6 +311,11 @@ fn new_token() -> String {
 fn basket<'a>(items: impl IntoIterator<Item = (&'a str, i64)>) -> Basket {
     let item = |(variant_id, quantity): (&str, i64)| Item { variant_id: variant_id.to_owned(), quantity };
     Basket { items: items.into_iter().map(item).collect(), ..Default::default() }
+}
+
+/// Whether requests have a field of an order: what is in a cart is in none of them.
+fn has_field(field: &str) -> bool {
+    !field.starts_with("items")
 }
 
 /// Writes into the lines what the catalog says against them. False if that is nothing new.

@@ -7,22 +7,25 @@ use contracts::{
     order::v1 as api,
 };
 use kit::Call;
+use tokio::time::Instant;
 
 use crate::Service;
 
-/// How long a cart waits for inventory.
+/// How long a cart waits for inventory at the most.
 const WITHIN: Duration = Duration::from_millis(500);
 
-/// How many pieces can be had of each variant that is kept in stock. Nothing if inventory does not say so in time: a cart
-/// is shown all the same.
+/// How many pieces can be had of each variant that is kept in stock. Nothing if inventory does not say so in time, half of
+/// what is left of it at the most: a cart is shown all the same.
 pub async fn available(service: &Service, variant_ids: Vec<String>) -> Option<HashMap<String, i64>> {
     if variant_ids.is_empty() {
         return None;
     }
-    let call = Call::try_current()?.detached(WITHIN);
+    let call = Call::try_current()?;
+    let left = call.deadline.map(|until| until.saturating_duration_since(Instant::now()));
+    let limit = left.map_or(WITHIN, |left| WITHIN.min(left / 2));
     let mut inventory = InventoryServiceClient::new(service.0.inventory.clone());
     let asked = inventory.batch_get_availability(BatchGetAvailabilityRequest { variant_ids });
-    match tokio::time::timeout(WITHIN, kit::call::run(call, asked)).await {
+    match tokio::time::timeout(limit, kit::call::run(call.detached(limit), asked)).await {
         Ok(Ok(reply)) => {
             let lines = reply.into_inner().availabilities.into_iter();
             Some(lines.map(|line| (line.variant_id, line.available)).collect())

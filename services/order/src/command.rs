@@ -54,11 +54,11 @@ pub enum Command {
         /// When the time to return goods is over, if nothing is left to ship.
         close_time: Timestamp,
     },
-    /// What was packed stays, since its money is gone: what was not shipped is undone until the deadline.
+    /// What was packed is given up, and nothing is charged for it: what was not shipped is undone until the deadline.
     Unship {
         /// Which.
         lines: Vec<LineQuantity>,
-        /// Why, unless an operator knows.
+        /// Why, unless an operator has said so.
         why: Option<Rejection>,
         /// Until when.
         deadline: Timestamp,

@@ -75,7 +75,8 @@ impl OrderService for Service {
         let state = proto::asked_state(request.state());
         let owner = (!request.owner_id.is_empty()).then_some(request.owner_id.as_str());
         let whose = scope.owner().unwrap_or("everyone");
-        let list = format!("orders of {whose} in {} by {}", request.state, request.owner_id);
+        let by = owner.map_or_else(String::new, |owner| format!(" by {owner}"));
+        let list = format!("orders of {whose} in {}{by}", request.state);
         let after = self.0.tokens.decode(&request.page_token, &list)?;
         let before = after.as_ref().and_then(|keys| keys.first()).map(String::as_str);
         // One more than the page, to learn whether there is another.

@@ -170,7 +170,9 @@ impl Order {
             (Pending, Command::Confirm { digital: None }) if carried => {
                 (Confirmed, purchase.with_action(String::new()), succeeded(), &[Fact::Confirmed])
             }
-            (Pending, Command::Confirm { digital: Some((shipment_id, deadline)) }) if carried => {
+            (Pending, Command::Confirm { digital: Some((shipment_id, deadline)) })
+                if carried && !purchase.left_digital().is_empty() =>
+            {
                 let (shipped, ..) = purchase.with_action(String::new()).ship(&purchase.left_digital())?;
                 (Confirmed, shipped, shipping(shipment_id, *deadline), &[Fact::Confirmed])
             }

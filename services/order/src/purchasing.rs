@@ -2,7 +2,8 @@
 
 use contracts::{
     catalog::v1::{
-        Basket, Item, PricePurchaseRequest, VerifyPurchaseQuoteRequest, pricing_service_client::PricingServiceClient,
+        Basket, Item, PricePurchaseRequest, PurchaseQuote, VerifyPurchaseQuoteRequest,
+        pricing_service_client::PricingServiceClient,
     },
     order::v1::{self as api, create_order_request::Order as Asked},
     r#type::v1::Reason,
@@ -106,23 +107,23 @@ impl Service {
                     country_code: shipping_address.as_ref().map_or_else(String::new, |at| at.country_code.clone()),
                     promotion_code: request.promotion_code,
                 };
-                let quote = self.price_basket(basket).await?;
+                let quote = self.price_basket(basket, |_| true).await?;
                 Ok((Purchase::of(quote, shipping_address, payment_method_id)?, None))
             }
         }
     }
 
-    /// What goods cost at this moment. A refusal is in the names of the caller's request.
-    pub(crate) async fn price_basket(&self, basket: Basket) -> Result<contracts::catalog::v1::PurchaseQuote, Error> {
+    /// What goods cost at this moment. A refusal is in the names of the caller's request, as far as that `has` the fields.
+    pub(crate) async fn price_basket(&self, basket: Basket, has: fn(&str) -> bool) -> Result<PurchaseQuote, Error> {
         let mut catalog = PricingServiceClient::new(self.0.catalog.clone());
         let request = PricePurchaseRequest { basket: Some(basket) };
-        let reply = catalog.price_purchase(request).await.map_err(as_ordered)?.into_inner();
+        let reply = catalog.price_purchase(request).await.map_err(|status| as_ordered(status, has))?.into_inner();
         reply.quote.ok_or_else(unpriced)
     }
 }
 
 /// What the catalog says against a basket, as it is said of an order.
-fn as_ordered(status: Status) -> Error {
+fn as_ordered(status: Status, has: fn(&str) -> bool) -> Error {
     let Ok(mut details) = status.check_error_details() else { return status.into() };
     let mut message = status.message().to_owned();
     if let Some(mut request) = details.bad_request().cloned() {
@@ -131,12 +132,14 @@ fn as_ordered(status: Status) -> Error {
             message = message.replace(&violation.field, &field);
             violation.field = field;
         }
+        request.field_violations.retain(|violation| has(&violation.field));
         details.set_bad_request(request.field_violations);
     }
     if let Some(mut info) = details.error_info().cloned() {
         if let Some(field) = info.metadata.get_mut("field") {
             *field = ordered(field);
         }
+        info.metadata.retain(|key, field| key != "field" || has(field));
         details.set_error_info(info.reason, info.domain, info.metadata);
     }
     Status::with_error_details(status.code(), message, details).into()

@@ -10,7 +10,8 @@ use crate::{
     order::{Order, State},
 };
 
-/// Puts goods back in the unit that rejects their order, and so once, on top of what its owner has put in meanwhile.
+/// Puts goods back in the unit that rejects their order, and so once, on top of what its owner has put in meanwhile. What
+/// does not fit the limits of a cart stays out.
 ///
 /// # Errors
 /// `SERIALIZATION_FAILURE` if the owner makes a cart at the same time.
@@ -22,7 +23,11 @@ pub async fn put_back(unit: &mut Unit, after: &Order) -> Result<(), Error> {
     }
     let restore = |cart: &mut Cart| {
         for line in &goods.lines {
-            cart.put_back(&line.variant_id, line.quantity);
+            let pieces = cart.put_back(&line.variant_id, line.quantity);
+            if pieces > 0 {
+                let variant = &line.variant_id;
+                tracing::info!(order = after.id, variant, pieces, "what was ordered does not fit the cart any more");
+            }
         }
         Ok(())
     };

@@ -1,8 +1,10 @@
 //! What people think of buying.
 
 use contracts::order::v1::{cart_service_server::CartService, order::State};
+use contracts::r#type::v1::Reason;
 use futures::future::join_all;
 use storage::{Session, Unit};
+use tokio::time::Instant;
 
 use super::{fakes::Mood, *};
 use crate::cart_sweep;
@@ -155,6 +157,41 @@ async fn a_cart_says_how_many_are_left_and_is_shown_without_that_if_inventory_do
 }
 
 #[tokio::test]
+async fn a_cart_leaves_inventory_no_more_than_half_of_the_time_in_which_it_has_to_be_shown() {
+    for bench in Bench::each_with_shelf().await {
+        let me = user();
+        bench.add(user_call(&me), "", "a", 1).await.unwrap();
+        bench.inventory.moods.set("available", Mood::Hanging);
+        let began = Instant::now();
+        let hurried = Call { deadline: Some(began + Duration::from_millis(100)), ..user_call(&me) };
+        assert_eq!(contents(&bench.cart(hurried, "").await.unwrap()), "a 1");
+        assert!(began.elapsed() < Duration::from_millis(500), "it waited as if nobody was in a hurry");
+    }
+}
+
+#[tokio::test]
+async fn a_checkout_is_told_of_no_field_that_it_does_not_have() {
+    for bench in Bench::each_patient().await {
+        let me = user();
+        bench.catalog.sell(basket(MUGS));
+        bench.add(user_call(&me), "", "mug", 1).await.unwrap();
+        let refusal = |field: &str| {
+            let message = format!("`{field}` is wrong. Correct it.");
+            Error::new(Reason::InvalidField, message).domain("catalog.agora")
+        };
+        let at = |field: &str| refusal(field).with("field", field).violation(field, "is wrong");
+        for (of_basket, of_checkout) in
+            [("basket.items", refusal("items")), ("basket.items[0].quantity", refusal("items[0].quantity"))]
+        {
+            bench.catalog.refuse(at(of_basket));
+            assert_eq!(bench.checkout(&me, &checkout()).await.unwrap_err(), of_checkout);
+        }
+        bench.catalog.refuse(at("basket.promotion_code"));
+        assert_eq!(bench.checkout(&me, &checkout()).await.unwrap_err(), at("promotion_code"));
+    }
+}
+
+#[tokio::test]
 async fn a_cart_of_many_problems_asks_the_catalog_once_more_than_one_of_none() {
     for bench in Bench::each_with_shelf().await {
         let me = user();
@@ -277,9 +314,10 @@ async fn a_cart_has_a_limit_of_lines_and_of_pieces() {
     let mut other = crate::cart::Cart::empty(String::new(), None, Timestamp::default());
     other.add(&variant("one more"), 1).unwrap();
     assert_eq!(cart.merge(&other).unwrap_err().reason(), "LIMIT_EXCEEDED");
-    cart.put_back(&variant("one more"), 1);
-    cart.put_back(&variant("0"), 1);
+    assert_eq!((cart.put_back(&variant("one more"), 3), cart.put_back(&variant("0"), 2)), (3, 2));
     assert!(cart.items.len() == 100 && cart.items[0].1 == 10_000, "what is too much stays out");
+    cart.set(&variant("1"), 9_999).unwrap();
+    assert_eq!((cart.put_back(&variant("1"), 5), cart.items[1].1), (4, 10_000));
     cart.set(&variant("0"), 0).unwrap();
     cart.merge(&other).unwrap();
     assert_eq!(cart.items.len(), 100);

@@ -1,8 +1,11 @@
 //! Every command in every state of a purchase.
 
+use api::order_change::Cause;
+
 use super::*;
 use crate::{
     order::{Command, Fact, Kind, Order, Rejection, State},
+    origin,
     purchase::Purchase,
     saga::State as Saga,
 };
@@ -22,8 +25,8 @@ fn shipped() -> Command {
     Command::Shipped { amount: amount("10.00", "USD").unwrap(), close_time: LATER }
 }
 
-fn unship() -> Command {
-    Command::Unship { lines: vec![pieces("mug", 1)], why: Some(rejection()), deadline: LATER }
+fn unship(why: Option<Rejection>) -> Command {
+    Command::Unship { lines: vec![pieces("mug", 1)], why, deadline: LATER }
 }
 
 fn receive() -> Command {
@@ -38,6 +41,16 @@ pub fn confirm() -> Command {
     Command::Confirm { digital: None }
 }
 
+/// What confirms a purchase with something to download.
+fn confirm_and_send() -> Command {
+    Command::Confirm { digital: Some(("shp_0".to_owned(), LATER)) }
+}
+
+/// What undoes what was not shipped, since its money is gone.
+fn money_gone() -> Command {
+    Command::MoneyGone(Rejection { reason: "HOLD_EXPIRED".to_owned(), message: "No.".to_owned() }, LATER)
+}
+
 fn undone() -> Command {
     Command::Undone { close_time: LATER }
 }
@@ -46,30 +59,37 @@ fn act() -> Command {
     Command::RequireAction { action_url: "https://bank.test".to_owned(), deadline: LATER }
 }
 
-/// Every command, by name.
-fn commands() -> Vec<(&'static str, Command)> {
+/// Every command, by name, and what it is in the history.
+pub fn commands() -> Vec<(&'static str, Command, Cause)> {
     vec![
-        ("fulfil", Command::Fulfil { transaction_id: "txn_1".to_owned() }),
-        ("reject", Command::Reject(rejection())),
-        ("act", act()),
-        ("confirm", confirm()),
-        ("give up", Command::GiveUp(rejection(), LATER)),
-        ("cancel", Command::Cancel(LATER)),
-        ("lose the money", Command::MoneyGone(rejection(), LATER)),
-        ("undone", undone()),
-        ("ship", ship("shp_2", 1)),
-        ("shipped", shipped()),
-        ("unship", unship()),
-        ("cancel the shipment", Command::CancelShipment { deadline: LATER }),
-        ("receive", receive()),
-        ("refunded", refunded()),
-        ("complete", Command::Complete),
+        ("fulfil", Command::Fulfil { transaction_id: "txn_1".to_owned() }, Cause::TradeExecuted),
+        ("reject", Command::Reject(rejection()), Cause::Refused),
+        ("act", act(), Cause::PaymentActionRequired),
+        ("confirm", confirm(), Cause::Confirmed),
+        ("confirm and send", confirm_and_send(), Cause::Confirmed),
+        ("give up", Command::GiveUp(rejection(), LATER), Cause::Refused),
+        ("cancel", Command::Cancel(LATER), Cause::CancelRequested),
+        ("lose the money", money_gone(), Cause::MoneyGone),
+        ("undone", undone(), Cause::Undone),
+        ("ship", ship("shp_2", 1), Cause::ShipmentPacked),
+        ("shipped", shipped(), Cause::Shipped),
+        ("unship", unship(Some(rejection())), Cause::ShipmentCancelled),
+        ("unship as was said", unship(None), Cause::ShipmentCancelled),
+        ("cancel the shipment", Command::CancelShipment { deadline: LATER }, Cause::ShipmentCancelRequested),
+        ("receive", receive(), Cause::ReturnReceived),
+        ("refunded", refunded(), Cause::Refunded),
+        ("complete", Command::Complete, Cause::ReturnTimeOver),
     ]
 }
 
-/// An order after commands.
+/// An order of three mugs after commands.
 pub fn after(commands: &[Command]) -> Order {
-    let purchase = Purchase::of(basket(MUGS), Some(address()), String::new()).unwrap().named("ord_1").unwrap();
+    after_of(MUGS, commands)
+}
+
+/// An order of goods after commands.
+fn after_of(goods: &[Good], commands: &[Command]) -> Order {
+    let purchase = Purchase::of(basket(goods), Some(address()), String::new()).unwrap().named("ord_1").unwrap();
     let (id, owner) = ("ord_1".to_owned(), "usr_1".to_owned());
     let (mut order, _) = Order::place(id, owner, Kind::Purchase(purchase), None, Some(LATER), NOW);
     for command in commands {
@@ -79,7 +99,7 @@ pub fn after(commands: &[Command]) -> Order {
 }
 
 /// What an order does whose goods are leaving.
-const SHIPPING: &[&str] = &["shipped", "unship", "cancel the shipment"];
+const SHIPPING: &[&str] = &["shipped", "unship", "unship as was said", "cancel the shipment"];
 
 /// Where an order can stand, how it comes there, and what it does then: everything else is refused.
 fn stands() -> Vec<(&'static str, Order, &'static [&'static str])> {
@@ -89,10 +109,18 @@ fn stands() -> Vec<(&'static str, Order, &'static [&'static str])> {
         ("pending", after(&[]), &["act", "confirm", "give up", "cancel"]),
         ("pending, with an action", after(&[act()]), &["act", "confirm", "give up", "cancel"]),
         ("pending, being undone", after(&[give_up()]), &["undone"]),
+        (
+            "pending, with a download",
+            after_of(MUGS_AND_BOOK, &[]),
+            &["act", "confirm", "confirm and send", "give up", "cancel"],
+        ),
         ("rejected", after(&[give_up(), undone()]), &[]),
         ("cancelling", after(&[cancel()]), &["undone"]),
         ("cancelled", after(&[cancel(), undone()]), &[]),
+        ("cancelling without money", after(&[confirm(), money_gone()]), &["undone"]),
+        ("cancelled without money", after(&[confirm(), money_gone(), undone()]), &[]),
         ("confirmed", after(&[confirm()]), &["cancel", "lose the money", "ship"]),
+        ("confirmed, sending", after_of(MUGS_AND_BOOK, &[confirm_and_send()]), SHIPPING),
         ("confirmed, shipping", after(&[confirm(), ship("shp_1", 1)]), SHIPPING),
         (
             "partly shipped",
@@ -102,6 +130,16 @@ fn stands() -> Vec<(&'static str, Order, &'static [&'static str])> {
         ("partly shipped, shipping", after(&[confirm(), ship("shp_1", 1), shipped(), ship("shp_3", 2)]), SHIPPING),
         ("partly shipped, refunding", after(&[confirm(), ship("shp_1", 1), shipped(), receive()]), &["refunded"]),
         ("partly shipped, being undone", after(&[confirm(), ship("shp_1", 1), shipped(), cancel()]), &["undone"]),
+        (
+            "partly shipped, being undone without money",
+            after(&[confirm(), ship("shp_1", 1), shipped(), money_gone()]),
+            &["undone"],
+        ),
+        (
+            "fulfilled in part, without money",
+            after(&[confirm(), ship("shp_1", 1), shipped(), money_gone(), undone()]),
+            &["receive", "complete"],
+        ),
         ("fulfilled", after(&[confirm(), ship("shp_1", 3), shipped()]), &["receive", "complete"]),
         ("fulfilled, refunding", after(&[confirm(), ship("shp_1", 3), shipped(), receive()]), &["refunded"]),
         ("completed", after(&[confirm(), ship("shp_1", 3), shipped(), Command::Complete]), &["receive"]),
@@ -112,7 +150,7 @@ fn stands() -> Vec<(&'static str, Order, &'static [&'static str])> {
 fn every_command_in_every_state_is_a_move_or_a_refusal() {
     install();
     for (name, order, moves) in stands() {
-        for (what, command) in commands() {
+        for (what, command, _) in commands() {
             let decided = order.decide(command, LATER);
             assert_eq!(decided.is_ok(), moves.contains(&what), "{what} when {name}: {decided:?}");
             match decided {
@@ -136,7 +174,7 @@ fn each_move_leads_where_it_should_and_tells_so() {
     install();
     let give_up = Command::GiveUp(rejection(), LATER);
     let (all, one) = (ship("shp_1", 3), ship("shp_1", 1));
-    let (cancel, money_gone) = (Command::Cancel(LATER), Command::MoneyGone(rejection(), LATER));
+    let cancel = Command::Cancel(LATER);
     let table: Vec<(Vec<Command>, State, Saga, &[Fact])> = vec![
         (vec![act()], State::Pending, Saga::Running, &[Fact::Updated]),
         (vec![confirm()], State::Confirmed, Saga::Succeeded, &[Fact::Confirmed]),
@@ -145,10 +183,10 @@ fn each_move_leads_where_it_should_and_tells_so() {
         (vec![cancel.clone()], State::Cancelling, Saga::Compensating, &[]),
         (vec![cancel.clone(), undone()], State::Cancelled, Saga::Compensated, &[Fact::Cancelled]),
         (vec![confirm(), cancel.clone()], State::Cancelling, Saga::Compensating, &[]),
-        (vec![confirm(), money_gone.clone()], State::Cancelling, Saga::Compensating, &[]),
-        (vec![confirm(), money_gone.clone(), undone()], State::Cancelled, Saga::Compensated, &[Fact::Cancelled]),
+        (vec![confirm(), money_gone()], State::Cancelling, Saga::Compensating, &[]),
+        (vec![confirm(), money_gone(), undone()], State::Cancelled, Saga::Compensated, &[Fact::Cancelled]),
         (
-            vec![confirm(), one.clone(), shipped(), money_gone],
+            vec![confirm(), one.clone(), shipped(), money_gone()],
             State::PartiallyFulfilled,
             Saga::Compensating,
             &[Fact::Updated],
@@ -174,9 +212,9 @@ fn each_move_leads_where_it_should_and_tells_so() {
             &[Fact::Fulfilled],
         ),
         (vec![confirm(), one.clone(), Command::CancelShipment { deadline: NOW }], State::Confirmed, Saga::Running, &[]),
-        (vec![confirm(), one.clone(), unship()], State::Cancelling, Saga::Compensating, &[]),
+        (vec![confirm(), one.clone(), unship(None)], State::Cancelling, Saga::Compensating, &[]),
         (
-            vec![confirm(), one.clone(), shipped(), ship("shp_2", 1), unship()],
+            vec![confirm(), one.clone(), shipped(), ship("shp_2", 1), unship(None)],
             State::PartiallyFulfilled,
             Saga::Compensating,
             &[Fact::Updated],
@@ -196,6 +234,56 @@ fn each_move_leads_where_it_should_and_tells_so() {
         assert_eq!((order.state, order.saga.state, told), (state, saga, facts), "{commands:?} {last:?}");
         assert_eq!(order.close_time.is_some(), state == State::Fulfilled);
     }
+}
+
+#[test]
+fn each_command_has_its_cause_in_the_history_and_each_cause_a_command() {
+    let mut caused = vec![Cause::Unspecified, Cause::Placed];
+    for (what, command, cause) in commands() {
+        assert_eq!(origin::cause(&command), cause, "{what}");
+        caused.push(cause);
+    }
+    for cause in (0..).map_while(|number| Cause::try_from(number).ok()) {
+        assert!(caused.contains(&cause), "{cause:?}");
+    }
+}
+
+#[test]
+fn an_order_says_why_it_is_undone_unless_somebody_asked_for_that() {
+    install();
+    let give_up = Command::GiveUp(rejection(), LATER);
+    let (cancel, one) = (Command::Cancel(LATER), ship("shp_1", 1));
+    let table: Vec<(Vec<Command>, Option<&str>)> = vec![
+        (vec![act(), confirm(), one.clone(), shipped()], None),
+        (vec![give_up.clone()], Some("OUT_OF_STOCK")),
+        (vec![give_up, undone()], Some("OUT_OF_STOCK")),
+        (vec![confirm(), money_gone()], Some("HOLD_EXPIRED")),
+        (vec![confirm(), money_gone(), undone()], Some("HOLD_EXPIRED")),
+        (vec![confirm(), one.clone(), shipped(), money_gone()], Some("HOLD_EXPIRED")),
+        (vec![confirm(), one.clone(), shipped(), money_gone(), undone()], Some("HOLD_EXPIRED")),
+        (vec![confirm(), one.clone(), unship(Some(rejection())), undone()], Some("OUT_OF_STOCK")),
+        (vec![confirm(), one.clone(), unship(None), undone()], None),
+        (vec![cancel.clone(), undone()], None),
+        (vec![confirm(), one, shipped(), cancel, undone()], None),
+    ];
+    for (commands, reason) in table {
+        let rejection = after(&commands).rejection;
+        assert_eq!(rejection.as_ref().map(|why| why.reason.as_str()), reason, "{commands:?}");
+    }
+}
+
+#[test]
+fn a_download_is_on_its_way_as_soon_as_it_is_confirmed_and_the_rest_stays() {
+    install();
+    let sending = after_of(MUGS_AND_BOOK, &[confirm_and_send()]);
+    assert_eq!((sending.state, sending.saga.state), (State::Confirmed, Saga::Running));
+    assert_eq!(sending.saga.task.as_deref(), Some("shp_0"));
+    let shipped_each: Vec<_> = sending.purchase().unwrap().message().lines.iter().map(|line| line.shipped).collect();
+    assert_eq!(shipped_each, [0, 1]);
+    let (sent, _) = sending.decide(shipped(), NOW).unwrap();
+    assert_eq!((sent.state, sent.saga.task), (State::PartiallyFulfilled, None));
+    let book = after_of(&[("book", true, 1, 1_000)], &[confirm_and_send(), shipped()]);
+    assert_eq!((book.state, book.close_time), (State::Fulfilled, Some(LATER)));
 }
 
 #[test]

@@ -118,6 +118,28 @@ async fn pages_have_every_order_once_the_newest_first() {
 }
 
 #[tokio::test]
+async fn the_page_of_an_earlier_build_goes_on_and_that_of_one_customer_does_not_serve_another() {
+    for bench in Bench::each().await {
+        let (me, you) = (user(), user());
+        for owner in [&me, &me, &you, &you] {
+            bench.create(owner, market_buy()).await.unwrap();
+            bench.clock.advance(Duration::from_millis(5));
+        }
+        let newest = bench.list(user_call(&me), api::ListOrdersRequest::default()).await.unwrap().orders.remove(0).id;
+        let page_token = bench.service.0.tokens.encode(&format!("orders of {me} in 0"), &[newest]);
+        let rest = api::ListOrdersRequest { page_token, ..Default::default() };
+        assert_eq!(bench.list(user_call(&me), rest).await.unwrap().orders.len(), 1);
+        let of =
+            |owner: &str| api::ListOrdersRequest { owner_id: owner.to_owned(), page_size: 1, ..Default::default() };
+        let page_token = bench.list(admin_call(), of(&me)).await.unwrap().next_page_token;
+        let mine = api::ListOrdersRequest { page_token: page_token.clone(), ..of(&me) };
+        assert_eq!(bench.list(admin_call(), mine).await.unwrap().orders.len(), 1);
+        let refused = bench.list(admin_call(), api::ListOrdersRequest { page_token, ..of(&you) }).await.unwrap_err();
+        assert_eq!(refused.reason(), "INVALID_PAGE_TOKEN");
+    }
+}
+
+#[tokio::test]
 async fn a_trade_costs_two_commits_and_a_constant_number_of_statements() {
     for bench in Bench::each().await {
         let me = user();

@@ -46,6 +46,35 @@ fn an_order_ends_once_as_fulfilled_or_as_rejected() {
 }
 
 #[test]
+fn a_trade_takes_no_command_of_a_purchase_wherever_it_stands() {
+    install();
+    let now = Timestamp::from_seconds(2);
+    let pending = order(Side::Buy);
+    let (of_trades, others): (Vec<_>, Vec<_>) =
+        moves::commands().into_iter().partition(|(what, ..)| ["fulfil", "reject"].contains(what));
+    assert!(of_trades.len() == 2 && others.len() > 2);
+    let ended = of_trades.into_iter().map(|(_, command, _)| pending.decide(command, now).unwrap().0);
+    for order in ended.chain([pending.clone()]).collect::<Vec<_>>() {
+        let from = order.state.name();
+        for (what, command, _) in &others {
+            let error = order.decide(command.clone(), now).unwrap_err();
+            let (reason, message) = match (*what, order.state.is_final()) {
+                ("cancel", _) => {
+                    let message = "A trade is carried out at once, or not at all: it cannot be cancelled.";
+                    ("ORDER_NOT_CANCELLABLE", message.to_owned())
+                }
+                (_, true) => ("INVALID_STATE_TRANSITION", format!("The order has ended as {from}.")),
+                (_, false) => {
+                    let message = format!("The order is {from}, which does not allow this. Look at it again.");
+                    ("INVALID_STATE_TRANSITION", message)
+                }
+            };
+            assert_eq!((error.reason(), error.message()), (reason, message.as_str()), "{what} when {from}");
+        }
+    }
+}
+
+#[test]
 fn the_entries_of_a_trade_sum_to_zero_per_unit_and_mirror_each_other() {
     let sums = |side| {
         let mut sums = std::collections::BTreeMap::new();
