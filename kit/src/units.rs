@@ -55,7 +55,7 @@ impl Units {
         self.load(code).await?;
         self.0.known.load().get(code).copied().ok_or_else(|| {
             let code: String = code.chars().take(20).collect();
-            let message = format!("There is no unit `{code}`. `ListUnits` (GET /api/v1/units) names them all.");
+            let message = format!("There is no unit `{code}`. The list of units names them all.");
             Error::named("UNIT_MISMATCH", message).with("unit", code)
         })
     }

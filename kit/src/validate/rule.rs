@@ -267,36 +267,29 @@ impl Rule {
     }
 }
 
-/// The limit that a text exceeds, if it would match with fewer digits or letters in one place: `at most 8 digits after
-/// `.``. Tells nothing of what the text says, which may be a secret.
+/// The limit of digits that a number exceeds, if it would match with fewer of them in one place: `at most 8 digits after
+/// `.``. Nothing of any other text.
 fn most(regex: &Regex, text: &str) -> Option<String> {
-    if text.len() > LONGEST_NEAR_MISS || !text.is_ascii() {
+    let number = text.strip_prefix('-').unwrap_or(text);
+    let (whole, decimals) = number.split_once('.').map_or((number, None), |(whole, rest)| (whole, Some(rest)));
+    let is_digits = |part: &str| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit());
+    let is_number = is_digits(whole) && decimals.is_none_or(is_digits);
+    if text.len() > LONGEST_NEAR_MISS || !is_number || regex.is_match(number) {
         return None;
     }
-    let mut start = 0;
-    for run in text.as_bytes().chunk_by(|a, b| sort(*a) == sort(*b)) {
-        let (end, noun) = (start + run.len(), sort(run[0]));
-        let fits = |length: &usize| regex.is_match(&format!("{}{}", &text[..start + length], &text[end..]));
-        if let (Some(noun), Some(length)) = (noun, (2..run.len()).rev().find(fits)) {
-            let place = match (text[..start].chars().next_back(), text[end..].chars().next()) {
-                (Some('-') | None, Some(next)) => format!(" before `{next}`"),
-                (Some('-') | None, None) => String::new(),
-                (Some(before), _) => format!(" after `{before}`"),
-            };
-            return Some(format!("at most {length} {noun}{place}"));
+    let digits = |most: usize| describe_count(("digit", "digits"), 0, most as u64);
+    if let Some(decimals) = decimals {
+        let fits = |length: &usize| regex.is_match(&format!("{whole}.{}", &decimals[..*length]));
+        if let Some(length) = (1..decimals.len()).rev().find(fits) {
+            return Some(format!("{} after `.`", digits(length)));
         }
-        start = end;
     }
-    None
-}
-
-/// What sort of character it is, if it is one that may be too many.
-fn sort(byte: u8) -> Option<&'static str> {
-    match byte {
-        b'0'..=b'9' => Some("digits"),
-        b'a'..=b'z' | b'A'..=b'Z' => Some("letters"),
-        _ => None,
-    }
+    let rest = decimals.map(|decimals| format!(".{decimals}")).unwrap_or_default();
+    let fits = |length: &usize| regex.is_match(&format!("{}{rest}", &whole[..*length]));
+    // `0` alone fits where the zero before other digits is what is wrong.
+    let length = (1..whole.len()).rev().find(fits).filter(|_| !whole.starts_with('0'))?;
+    let takes_decimals = decimals.is_some() || regex.is_match(&format!("{}.1", &whole[..length]));
+    Some(format!("{}{}", digits(length), if takes_decimals { " before `.`" } else { "" }))
 }
 
 fn contains(bytes: &[u8], part: &[u8]) -> bool {

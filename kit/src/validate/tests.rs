@@ -75,7 +75,7 @@ fn a_text_that_is_left_empty_is_told_to_be_required_and_one_that_is_too_long_wha
         ("007", "must be like `12.50`"),
         ("0.123456789", "must be like `12.50`, with at most 8 digits after `.`"),
         ("-0.123456789", "must be like `12.50`, with at most 8 digits after `.`"),
-        ("-1234567890123456789", "must be like `12.50`, with at most 18 digits"),
+        ("-1234567890123456789", "must be like `12.50`, with at most 18 digits before `.`"),
         ("1234567890123456789.5", "must be like `12.50`, with at most 18 digits before `.`"),
     ];
     for (value, expected) in table {
@@ -85,6 +85,35 @@ fn a_text_that_is_left_empty_is_told_to_be_required_and_one_that_is_too_long_wha
     let long = "value must be like `12.50`; value must have at most 28 characters";
     let found = violations("Sum", &encode("Sum", &format!(r#"{{"value": "{}"}}"#, "1".repeat(100_000))));
     assert_eq!(found.join("; "), long);
+}
+
+#[test]
+fn a_limit_of_digits_is_told_of_numbers_alone() {
+    let sku = "^[A-Z0-9][A-Z0-9-]{1,39}$";
+    let amount = r"^-?(0|[1-9][0-9]{0,17})(\.[0-9]{1,8})?$";
+    let long_sku = format!("AB-{}", "C".repeat(38));
+    for (pattern, value, expected) in [
+        (sku, long_sku.as_str(), None),
+        (sku, "-12", None),
+        ("^[A-Z0-9]{2,12}$", "ABCDEFGHIJ12345", None),
+        ("^[A-Z0-9]{2,12}$", "ABC1234567890", None),
+        ("^([a-z]{2,3}(-[A-Z]{2})?)?$", "en-GBR", None),
+        ("^[A-Z0-9-]{3,5}$", "-12345", None),
+        ("^[0-9]{12,19}$", "12345678901234567890", Some("at most 19 digits")),
+        (r"^[0-9](\.[0-9])?$", "12", Some("at most 1 digit before `.`")),
+        (r"^[0-9](\.[0-9])?$", "1.25", Some("at most 1 digit after `.`")),
+        (r"^[0-9](\.[0-9])?$", "-1.2", None),
+        (amount, "1.2.345678901", None),
+        (amount, "1-0.123456789", None),
+        (amount, "00123", None),
+        (amount, ".123456789", None),
+        (amount, "1234567890123456789.123456789", None),
+    ] {
+        let rule = rule::Rule::Pattern { regex: regex::Regex::new(pattern).unwrap(), example: Some("X".into()) };
+        let limit = expected.map(|limit| format!(", with {limit}")).unwrap_or_default();
+        let refusal = rule.refuse(&rule::Value::Text(value));
+        assert_eq!(refusal, format!("{}{limit}", rule.describe()), "{pattern} {value}");
+    }
 }
 
 #[test]
