@@ -7,10 +7,9 @@ use kit::{
     contract::{HttpBinding, Idempotency, Method, comment, option},
     validate,
 };
-use prost_reflect::{FieldDescriptor, MessageDescriptor, Value};
+use prost_reflect::{FieldDescriptor, Value};
 
 use crate::{
-    behavior,
     json::{Codec, Field, Form, MessageTable, Shape, Type, no_such_field},
     template::{Segment, Template},
 };
@@ -71,27 +70,39 @@ pub struct Updates {
     open: Vec<String>,
     /// Names, in the proto and in JSON, of what cannot.
     fixed: Vec<(String, String)>,
+    /// What the path says already: names of the proto.
+    bound: Vec<String>,
 }
 
 impl Updates {
-    fn of(resource: &MessageDescriptor) -> Updates {
-        let mut updates = Updates::default();
-        // An update may say again which resource it is of, and of which version.
-        for field in resource.fields().filter(|field| !matches!(field.name(), "id" | "etag")) {
-            let json = field.json_name().to_owned();
-            match behavior::is_fixed(&field) {
-                true => updates.fixed.push((field.name().to_owned(), json)),
-                false => updates.open.push(json),
+    fn of(resource: &MessageTable, bound: Vec<String>) -> Updates {
+        let (mut open, mut fixed) = (Vec::new(), Vec::new());
+        for field in resource.fields.iter().filter(|field| !field.output_only && *field.name != *"etag") {
+            let json = field.json_name.to_string();
+            match field.immutable {
+                true => fixed.push((field.name.to_string(), json)),
+                false if bound.iter().all(|name| **name != *field.name) => open.push(json),
+                false => {}
             }
         }
-        updates
+        Updates { open, fixed, bound }
+    }
+
+    /// Of the paths that a body sets, those that are to be changed.
+    ///
+    /// # Errors
+    /// As [`Updates::check`].
+    pub fn mask(&self, mut paths: Vec<String>) -> Result<Vec<String>, Error> {
+        paths.retain(|path| !self.bound.contains(path));
+        self.check(&paths)?;
+        Ok(paths)
     }
 
     /// Refuses what cannot be changed, in the caller's own names.
     ///
     /// # Errors
     /// `INVALID_FIELD` with every such field among these paths of the proto.
-    pub fn check(&self, paths: &[String]) -> Result<(), Error> {
+    fn check(&self, paths: &[String]) -> Result<(), Error> {
         let is_named = |name: &str| paths.iter().any(|path| path.split('.').next() == Some(name));
         let wrong: Vec<&str> =
             self.fixed.iter().filter(|(name, _)| is_named(name)).map(|(_, json)| json.as_str()).collect();
@@ -172,7 +183,8 @@ impl Binding {
         let mask = (http.verb == http::Method::PATCH).then(|| patch_mask(codec, input, body)).flatten();
         let guard_about = guard.as_ref().and_then(|guard| required_about(codec, guard));
         let updated = mask.and_then(|_| body_message(codec, input, body));
-        let updates = updated.as_ref().map(Updates::of).unwrap_or_default();
+        let updates = updated.map(|updated| Updates::of(&codec.tables.messages[updated], bound(codec, &variables)));
+        let updates = updates.unwrap_or_default();
         let id = last_id(codec, template, &variables);
         let (method, path) = (method.clone(), http.path.clone());
         Ok(Binding {
@@ -234,10 +246,17 @@ fn guard(codec: &Codec, input: usize, body: Body) -> Option<Chain> {
 }
 
 /// The message that is the body.
-fn body_message(codec: &Codec, input: usize, body: Body) -> Option<MessageDescriptor> {
+fn body_message(codec: &Codec, input: usize, body: Body) -> Option<usize> {
     let Body::Field(position) = body else { return None };
     let Type::Message(inner) = codec.tables.messages[input].fields[position].ty else { return None };
-    Some(codec.tables.messages[inner].descriptor.clone())
+    Some(inner)
+}
+
+/// The fields of what the request holds that the path says: `id` for `{product.id}`.
+fn bound(codec: &Codec, variables: &[Chain]) -> Vec<String> {
+    let inner = variables.iter().filter_map(|chain| chain.get(1..).filter(|inner| !inner.is_empty()));
+    let name = |(message, position): &(usize, usize)| &*codec.tables.messages[*message].fields[*position].name;
+    inner.map(|inner| inner.iter().map(name).collect::<Vec<_>>().join(".")).collect()
 }
 
 /// What the contract says of a field, if no request goes without it.

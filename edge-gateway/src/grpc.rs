@@ -70,7 +70,7 @@ impl Inner {
             };
             let answer = match deadline {
                 Some(deadline) if !method.client_streaming => {
-                    timeout_at(deadline, work).await.unwrap_or_else(|_| Err(rest::too_late().into()))
+                    timeout_at(deadline, work).await.unwrap_or_else(|_| Err(kit::timeout::error(&method).into()))
                 }
                 _ => work.await,
             };

@@ -53,7 +53,7 @@ impl Inner {
             let work = self.carry_out(&binding, &values, request, intake, admitted);
             match deadline {
                 Some(deadline) if !method.server_streaming => {
-                    let late = |_| Err(fields::as_sent(&self.codec, &binding, too_late().into()));
+                    let late = |_| Err(fields::as_sent(&self.codec, &binding, kit::timeout::error(&method).into()));
                     timeout_at(deadline, work).await.unwrap_or_else(late)
                 }
                 _ => work.await,
@@ -190,7 +190,8 @@ impl Inner {
         let deadline = call.deadline;
         let open = call::run(call, self.upstream.stream(&binding.method.path, metadata, message.into()));
         // The stream may last, but it must begin.
-        let opened = timeout(self.config.timeout, open).await.map_err(|_| Status::from(too_late()))?;
+        let opened =
+            timeout(self.config.timeout, open).await.map_err(|_| Status::from(kit::timeout::error(&binding.method)))?;
         let teller = sse::Teller {
             codec: self.codec.clone(),
             errors: self.errors.clone(),
@@ -303,9 +304,4 @@ fn no_verb(base: &str, verb: &str, known: BTreeSet<&str>) -> Error {
 fn no_route(path: &str) -> Error {
     let path: String = path.chars().take(200).collect();
     Error::named("ROUTE_NOT_FOUND", format!("There is no {path} here. GET /docs lists what there is.")).domain(EDGE)
-}
-
-pub fn too_late() -> Error {
-    let message = "Time ran out. The request may have been carried out: repeat it with the same request_id.";
-    Error::named("DEADLINE_EXCEEDED", message)
 }

@@ -140,10 +140,8 @@ fn put_mask(codec: &Codec, binding: &Binding, body: &[u8], out: &mut Vec<u8>) ->
     if last_text(out, mask.number).is_some() {
         return Ok(());
     }
-    let named = codec.mask(updated, body);
-    binding.updates.check(&named)?;
     let mut paths = Vec::new();
-    for path in named {
+    for path in binding.updates.mask(codec.mask(updated, body))? {
         put_bytes(&mut paths, 1, path.as_bytes());
     }
     put_bytes(out, mask.number, &paths);

@@ -164,8 +164,7 @@ fn header<'a>(request: &'a Request<Body>, name: &str) -> Option<&'a str> {
 }
 
 fn too_late(method: &Method) -> Error {
-    let message = "Time ran out. The request may have been carried out: repeat it with the same request_id.";
-    Error::named("DEADLINE_EXCEEDED", message).domain(&format!("{}.agora", method.context))
+    timeout::error(method).domain(&format!("{}.agora", method.context))
 }
 
 /// Reads the one message of a unary request and checks it on its wire bytes.

@@ -2,6 +2,11 @@
 
 use std::time::Duration;
 
+use crate::{
+    Error,
+    contract::{Idempotency, Method},
+};
+
 /// The header that carries it.
 pub const HEADER: &str = "grpc-timeout";
 
@@ -33,6 +38,18 @@ pub fn format(timeout: Duration) -> String {
     } else {
         format!("{}S", timeout.as_secs().min(99_999_999))
     }
+}
+
+/// What a caller is told whose time ran out before the RPC answered.
+pub fn error(method: &Method) -> Error {
+    let message = match method.idempotency {
+        Idempotency::NoSideEffects => "Time ran out. Repeat it.",
+        _ if method.has_request_id => {
+            "Time ran out. The request may have been carried out: repeat it with the same request_id."
+        }
+        _ => "Time ran out. The request may have been carried out.",
+    };
+    Error::named("DEADLINE_EXCEEDED", message)
 }
 
 #[cfg(test)]

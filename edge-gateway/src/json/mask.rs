@@ -8,7 +8,8 @@ use super::{
 const MAX_DEPTH: usize = 100;
 
 /// The paths of all leaves that `text` sets in the message `index`, in names of the proto. Lists, maps and well-known
-/// types are leaves, and so is `null`. What the message does not have is left out: reading the body refuses it.
+/// types are leaves, and so is `null`. Left out is what the message does not have, since reading the body refuses it, and
+/// what is not the caller's to set, which has no effect (AIP-203).
 pub fn paths(tables: &Tables, index: usize, text: &str) -> Vec<String> {
     let mut walk = Walk { tables, lexer: Lexer::new(text), found: Vec::new() };
     // A body that is not JSON is refused where it is read.
@@ -30,7 +31,8 @@ impl Walk<'_> {
         let mut first = true;
         while let Some(name) = self.lexer.key(first)? {
             first = false;
-            let Some(field) = self.tables.messages[index].field(&name) else {
+            let field = self.tables.messages[index].field(&name).filter(|field| !field.output_only);
+            let Some(field) = field.filter(|field| !field.immutable || self.lexer.peek() != b'n') else {
                 self.lexer.skip(MAX_DEPTH)?;
                 continue;
             };
@@ -41,17 +43,16 @@ impl Walk<'_> {
                         && self.tables.messages[inner].shape == Shape::Object
                         && self.lexer.peek() == b'{' =>
                 {
-                    let before = self.found.len();
                     self.object(inner, &format!("{path}."), depth - 1)?;
-                    if self.found.len() == before {
-                        self.found.push(path);
-                    }
                 }
                 _ => {
                     self.found.push(path);
                     self.lexer.skip(MAX_DEPTH)?;
                 }
             }
+        }
+        if first && !prefix.is_empty() {
+            self.found.push(prefix.trim_end_matches('.').to_owned());
         }
         Ok(())
     }

@@ -54,6 +54,8 @@ pub struct Field {
     pub oneof: Option<usize>,
     /// Whether the service alone sets it.
     pub output_only: bool,
+    /// Whether no update changes it.
+    pub immutable: bool,
 }
 
 /// How often a field occurs, and what its absence means.
@@ -230,6 +232,7 @@ impl Index {
             ty,
             form,
             output_only: behavior::is(field, behavior::OUTPUT_ONLY),
+            immutable: behavior::is(field, behavior::IMMUTABLE),
             oneof: field.containing_oneof().filter(|oneof| !oneof.is_synthetic()).map(|oneof| {
                 let name = oneof.full_name().to_owned();
                 oneof.parent_message().oneofs().position(|other| other.full_name() == name).unwrap_or(0)

@@ -58,7 +58,7 @@ async fn a_refusal_says_what_could_be_sent_instead() {
             "x: y",
             400,
             "INVALID_FIELD",
-            "`kind`, `variants` cannot be changed. What can be: `name`, `description`, `category`, `taxClass`.",
+            "`kind` cannot be changed. What can be: `name`, `description`, `category`, `taxClass`.",
         ),
         (
             r#"POST /api/v1/products {"kind":"KIND_ASSET","name":"M","category":"c","variants":[{"sku":"AB"}]}"#
@@ -243,6 +243,7 @@ async fn a_call_ends_at_the_sooner_of_two_deadlines() {
     assert_eq!((answer.status, answer.reason().as_str()), (504, "DEADLINE_EXCEEDED"));
     let answer = edge.send("GET /v1/slow", &["grpc-timeout: 1m"]).await;
     assert_eq!(answer.reason(), "DEADLINE_EXCEEDED");
+    assert_eq!(answer.json()["error"]["message"], "Time ran out. Repeat it.");
     edge.send("GET /v1/things/x", &["x-server-timeout: 0.2"]).await;
     let sent = edge.upstream.last().headers["grpc-timeout"].to_str().unwrap().to_owned();
     assert!(kit::timeout::parse(&sent).unwrap() <= Duration::from_millis(200), "{sent}");

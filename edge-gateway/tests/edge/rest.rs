@@ -1,10 +1,11 @@
 //! REST in, gRPC out.
 
 use edge_gateway::Config;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::{
     support::{self, start},
+    tokens,
     upstream::PICTURE,
 };
 
@@ -122,11 +123,51 @@ async fn a_patch_without_a_mask_updates_what_its_body_names() {
         (r#"PATCH /v1/things/x {"name":"n","shelf":{"height":0},"tags":null}"#, "name,shelf.height,tags"),
         (r#"PATCH /v1/things/x?updateMask=count {"name":"n"}"#, "count"),
         (r#"PATCH /v1/things/x {}"#, ""),
+        (r#"PATCH /v1/things/x {"id":"y","createdAt":null,"shelf":{}}"#, "shelf"),
     ] {
         let answer = edge.send(line, &[]).await;
         assert_eq!(answer.json()["updateMask"], mask, "{line}");
         assert_eq!(answer.json()["thing"]["id"], "x", "{line}");
     }
+}
+
+#[tokio::test]
+async fn what_was_read_can_be_sent_back_with_a_change() {
+    let edge = start(Config::default()).await;
+    let mut thing = edge.send("GET /v1/things/versioned", &[]).await.json();
+    thing["name"] = json!("another");
+    thing["createdAt"] = json!("2026-01-01T00:00:00Z");
+    let answer = edge.send(&format!("PATCH /v1/things/versioned {thing}"), &[]).await;
+    let answer = answer.json();
+    let mask: Vec<&str> = answer["updateMask"].as_str().unwrap().split(',').collect();
+    assert!(mask.contains(&"name") && mask.contains(&"etag"), "{answer}");
+    assert!(!mask.contains(&"id") && !mask.contains(&"createdAt"), "{answer}");
+
+    let edge = support::start_platform().await;
+    let token = format!("authorization: Bearer {}", tokens::good(&["admin"]));
+    let id = |prefix: &str| format!("{prefix}_{}", kit::id::EXAMPLE);
+    let moment = "2026-01-01T00:00:00Z";
+    let profile = json!({
+        "id": id("usr"), "email": "a@b.c", "displayName": "x", "etag": "\"v1\"", "createTime": moment, "updateTime": moment,
+    });
+    let mut product = json!({
+        "id": id("prd"), "kind": null, "name": "Mug", "description": "A mug.", "category": "kitchen",
+        "createTime": moment, "variants": [{"id": id("var"), "sku": "MUG", "title": "Blue", "state": "STATE_ACTIVE"}],
+        "state": "STATE_ACTIVE", "taxClass": "TAX_CLASS_STANDARD", "etag": "\"v1\"", "updateTime": moment,
+    });
+    let patch = async |path: &str, body: &Value| edge.send(&format!("PATCH /api/v1/{path} {body}"), &[&token]).await;
+    for path in ["profile", &format!("users/{}", id("usr"))] {
+        let answer = patch(path, &profile).await;
+        assert_eq!(answer.status, 200, "{path}: {answer:?}");
+    }
+    let path = format!("products/{}", id("prd"));
+    let answer = patch(&path, &product).await;
+    assert_eq!(answer.status, 200, "{answer:?}");
+    product["kind"] = json!("KIND_PHYSICAL_GOOD");
+    let answer = patch(&path, &product).await;
+    assert_eq!((answer.status, answer.reason().as_str()), (400, "INVALID_FIELD"), "{answer:?}");
+    let message = answer.json()["error"]["message"].as_str().unwrap_or_default().to_owned();
+    assert!(message.starts_with("`kind` cannot be changed. What can be: `name`"), "{message}");
 }
 
 #[tokio::test]
