@@ -104,15 +104,15 @@ pub fn command() -> Command {
 
 /// Says what was wrong with what was typed, and ends. A value that nobody typed is told by the name of its variable too.
 fn refuse(error: &clap::Error) -> ! {
-    if let Some(ContextValue::String(named)) = error.get(ContextKind::InvalidArg)
-        && let Some(flag) = named.split(' ').next()
-        && !std::env::args().any(|typed| typed.split('=').next() == Some(flag))
-        && let Some(variable) = variable(flag)
-        && std::env::var_os(&variable).is_some()
+    if let (Some(ContextValue::String(flag)), Some(ContextValue::String(value))) =
+        (error.get(ContextKind::InvalidArg), error.get(ContextKind::InvalidValue))
+        && let Some(variable) = variable(flag.split(' ').next().unwrap_or_default())
+        && std::env::var_os(&variable).is_some_and(|set| set == value.as_str())
+        && !std::env::args_os().any(|typed| typed.to_string_lossy().ends_with(value.as_str()))
     {
         // Nobody may be there to read it.
         let _ = error.print();
-        eprintln!("\nThe value is that of {variable} in the environment.");
+        let _ = writeln!(std::io::stderr(), "\nThe value is that of {variable} in the environment.");
         std::process::exit(2);
     }
     error.exit()

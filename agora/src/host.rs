@@ -28,6 +28,9 @@ pub const ISSUER: &str = "https://agora.local";
 /// How long a request may be repeated under its key: whoever moves money may retry for a week.
 const KEYS_KEPT: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 
+/// How long databases may take to be left in their files alone.
+const CHECKPOINTS: Duration = Duration::from_secs(2);
+
 /// A process of the platform.
 pub struct Host {
     /// Its settings.
@@ -196,14 +199,24 @@ impl Host {
         };
         if tokio::time::timeout(limit, finished).await.is_err() {
             tracing::warn!(limit_s = limit.as_secs(), "some work did not finish in time");
+            self.tasks.abort_all();
         }
+        if tokio::time::timeout(CHECKPOINTS, self.checkpoint()).await.is_err() {
+            tracing::warn!("some databases are still partly in their write-ahead logs");
+        }
+        anyhow::ensure!(!broken, "background work panicked; the log says where");
+        Ok(())
+    }
+}
+
+impl Host {
+    /// Leaves each embedded database in its file alone, as far as nobody is still at it.
+    async fn checkpoint(&self) {
         for db in self.databases.iter().chain(self.log.as_ref().map(Log::db)) {
             if let Err(error) = db.checkpoint().await {
                 tracing::warn!(%error, database = db.name(), "a part of the database is still in its write-ahead log");
             }
         }
-        anyhow::ensure!(!broken, "background work panicked; the log says where");
-        Ok(())
     }
 }
 

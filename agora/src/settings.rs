@@ -237,7 +237,7 @@ impl Platform {
         }
         if !self.events.starts_with("sql:") {
             let remedy = "Write it as `sql:sqlite:PATH` or `sql:postgres://…`";
-            problems.add("--events (AGORA_EVENTS)", format!("is `{}`", self.events), remedy);
+            problems.add("--events (AGORA_EVENTS)", shown(&self.events), remedy);
         }
         if self.group_limit == 0 {
             problems.add("--group-limit (AGORA_GROUP_LIMIT)", "is 0", "1 gives every unit a commit of its own");
@@ -280,11 +280,9 @@ impl Platform {
     /// The same, for a process that opens the databases of several services.
     pub fn check_all(&self) -> Problems {
         let mut problems = self.check();
-        // The rest may hold a password.
-        let scheme = self.database.split(':').next().unwrap_or_default();
-        if !["sqlite", "postgres", "postgresql"].contains(&scheme) {
+        if !matches!(scheme(&self.database), Some("sqlite" | "postgres" | "postgresql")) {
             let remedy = "Write it as `sqlite:{data}/{name}.db` or `postgres://app@localhost/agora_{name}`";
-            problems.add("--database (AGORA_DATABASE)", format!("begins with `{scheme}`"), remedy);
+            problems.add("--database (AGORA_DATABASE)", shown(&self.database), remedy);
         } else if !self.database.contains("{name}") {
             let remedy = "Each service has a database of its own, such as `postgres://app@localhost/agora_{name}`";
             problems.add("--database (AGORA_DATABASE)", "has no `{name}`", remedy);
@@ -334,6 +332,17 @@ impl Platform {
             },
         )
     }
+}
+
+/// What a URL begins with, before the colon.
+fn scheme(url: &str) -> Option<&str> {
+    let (scheme, _) = url.split_once(':')?;
+    scheme.bytes().all(|byte| byte.is_ascii_lowercase()).then_some(scheme)
+}
+
+/// What can be told of a URL that is none of ours: the rest may hold a password.
+fn shown(url: &str) -> String {
+    scheme(url).map_or_else(|| "is no URL".to_owned(), |scheme| format!("begins with `{scheme}:`"))
 }
 
 fn endpoint(text: &str) -> Result<(String, String), String> {

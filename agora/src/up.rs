@@ -36,8 +36,8 @@ pub struct Up {
     #[command(flatten)]
     #[allow(missing_docs)]
     pub edge: EdgeSettings,
-    /// Keep nothing: use a data folder that goes when the process ends
-    #[arg(long, env = "AGORA_EPHEMERAL", conflicts_with = "data_dir")]
+    /// Keep nothing: use a data folder that goes when the process ends, whatever `--data-dir` says
+    #[arg(long, env = "AGORA_EPHEMERAL")]
     pub ephemeral: bool,
     /// Call services in memory, without sidecars
     #[arg(long, env = "AGORA_DIRECT")]

@@ -93,18 +93,19 @@ async fn a_data_folder_in_use_is_one_clear_sentence() -> Result<()> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn after_a_stop_each_database_is_whole_in_its_file() -> Result<()> {
-    let folder = tempfile::tempdir()?;
+    let (folder, copy) = (tempfile::tempdir()?, tempfile::tempdir()?);
     let mut platform = Platform::one_process(folder.path(), &[], &[])?;
-    Person::with_money(&platform.client(Protocol::Rest)?, "42").await?;
-    let waiting =
-        |name: &str| std::fs::metadata(folder.path().join(format!("{name}.db-wal"))).map_or(0, |log| log.len());
-    let names = || agora::services::SERVICES.iter().map(|service| service.name).chain(["events"]);
-    assert!(names().any(|name| waiting(name) > 0), "at work, it is in the log first");
+    let person = Person::with_money(&platform.client(Protocol::Rest)?, "42").await?;
     platform.processes()[0].signal("TERM")?;
-    tokio::task::block_in_place(|| platform.processes()[0].wait(Duration::from_secs(30)))?;
-    for name in names() {
-        assert_eq!(waiting(name), 0, "{name}");
+    let status = tokio::task::block_in_place(|| platform.processes()[0].wait(Duration::from_secs(30)))?;
+    assert!(status.success(), "{status}");
+    for name in agora::services::SERVICES.iter().map(|service| service.name).chain(["events"]) {
+        let file = format!("{name}.db");
+        std::fs::copy(folder.path().join(&file), copy.path().join(&file))?;
     }
+    let platform = Platform::one_process(copy.path(), &[], &[])?;
+    let again = person.on(&platform.client(Protocol::Rest)?);
+    assert_eq!(again.available("USD").await?, "42.00", "the files alone hold the token and the money");
     Ok(())
 }
 
@@ -115,7 +116,9 @@ fn a_broken_variable_is_told_by_its_name() -> Result<()> {
     let text = complaint(&["up", "--ephemeral", "--port", "abc"], &[("AGORA_PORT", "8080")])?;
     assert!(!text.contains("AGORA_PORT"), "{text}");
     let text = complaint(&["up", "--ephemeral"], &[("AGORA_DATABASE", "mysql://root:secret@db/{name}")])?;
-    assert!(text.contains("begins with `mysql`") && !text.contains("secret"), "{text}");
+    assert!(text.contains("begins with `mysql:`") && !text.contains("secret"), "{text}");
+    let text = complaint(&["up", "--ephemeral"], &[("AGORA_DATABASE", "host=db password=secret dbname={name}")])?;
+    assert!(text.contains("is no URL") && !text.contains("secret"), "{text}");
     Ok(())
 }
 

@@ -287,7 +287,7 @@ impl Db {
     /// database. Waits for the writer, and changes nothing on PostgreSQL.
     ///
     /// # Errors
-    /// If the file cannot be written.
+    /// If the file cannot be written, or somebody still reads from the log.
     pub async fn checkpoint(&self) -> Result<(), Error> {
         match &self.0.engine {
             Engine::Sqlite(sqlite) => sqlite.checkpoint().await,

@@ -102,10 +102,14 @@ impl Sqlite {
         Ok(reader)
     }
 
-    /// Moves the write-ahead log into the database file, and leaves it empty unless somebody still reads from it.
+    /// Moves the write-ahead log into the database file, and leaves it empty.
     pub(super) async fn checkpoint(&self) -> Result<(), Error> {
         let writer = self.writer.lock().await;
-        writer.connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(())).map_err(refused)
+        let busy = writer.connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get::<_, i64>(0));
+        match busy.map_err(refused)? {
+            0 => Ok(()),
+            _ => Err(unavailable("somebody still reads from the write-ahead log")),
+        }
     }
 
     pub(super) async fn durability(&self) -> Result<Vec<Durability>, Error> {
