@@ -243,10 +243,7 @@ impl InventoryService for Service {
         &self,
         request: Request<api::VerifyStockRequest>,
     ) -> Result<Response<api::VerifyStockResponse>, Status> {
-        let (findings, next_page_token) = verify::verify(self, &request.into_inner().page_token).await?;
-        let verify::Findings { items: item_count, problems } = findings;
-        let holds = problems.is_empty() && next_page_token.is_empty();
-        Ok(Response::new(api::VerifyStockResponse { holds, item_count, problems, next_page_token }))
+        Ok(Response::new(verify::verify(self, &request.into_inner().page_token).await?))
     }
 }
 

@@ -1,8 +1,11 @@
 //! Counting again: what is on hand against the movements, what is reserved against the reservations. A check that runs out
-//! of time says where to go on.
+//! of time, or of room for problems, between two pieces says where to go on. A page of items is a piece for the time, and an
+//! item for the room. So are an item that moved too often for one read, and all that is set aside: a check that has no
+//! time for one of these fails, and needs a later deadline.
 
 use std::{collections::BTreeMap, time::Duration};
 
+use contracts::inventory::v1::VerifyStockResponse;
 use kit::{Call, Error, Timestamp};
 use storage::{Db, Session};
 use tokio::time::Instant;
@@ -17,7 +20,7 @@ use crate::{
 const GRACE: Duration = Duration::from_secs(5);
 /// How many movements or reservations are read at a time: whoever shares the database's thread waits as long.
 const PAGE: i64 = 5_000;
-/// How many problems are told.
+/// How many problems a check tells.
 const PROBLEMS: usize = 100;
 /// How long before its deadline a check ends and says where to go on.
 const RESERVE: Duration = Duration::from_secs(1);
@@ -38,34 +41,49 @@ pub(crate) enum Place {
 pub struct Findings {
     /// How many items there are.
     pub items: i64,
-    /// What does not hold, a sentence each; the first hundred.
+    /// What does not hold, a sentence each.
     pub problems: Vec<String>,
+    /// Whether there was no room for more problems.
+    pub is_full: bool,
 }
 
 impl Findings {
-    fn add(&mut self, problem: String) {
-        if self.problems.len() < PROBLEMS {
-            self.problems.push(problem);
+    /// Adds problems, if there is room for all of them.
+    fn add(&mut self, problems: Vec<String>) {
+        self.is_full = self.problems.len() + problems.len() > PROBLEMS;
+        if !self.is_full {
+            self.problems.extend(problems);
         }
     }
 }
 
-/// Counts again, page by page, from where the token says, for as long as there is time; and the token to go on with, if
-/// that was too short, or if there is no room for more problems. Each item is looked at at one moment, and all of them
-/// while they go on.
+/// Counts again, page by page, from where the token says, for as long as there is time, and room for problems. Each item is
+/// looked at at one moment, and all of them while they go on.
 ///
 /// # Errors
 /// `INVALID_PAGE_TOKEN`; if the database cannot be read.
-pub async fn verify(service: &Service, page_token: &str) -> Result<(Findings, String), Error> {
+pub async fn verify(service: &Service, page_token: &str) -> Result<VerifyStockResponse, Error> {
     let end = Call::current()?.deadline.and_then(|deadline| deadline.checked_sub(RESERVE));
     let keys = service.0.tokens.decode(page_token, TOKENS)?;
-    let from = keys.map_or(Ok(Place::start()), |keys| Place::read(&keys).ok_or_else(unknown))?;
-    let (findings, left) = by_pages(&service.0.db, from, PAGE, end).await?;
-    let token = left.map(|place| service.0.tokens.encode(TOKENS, &place.keys()));
-    Ok((findings, token.unwrap_or_default()))
+    let (was_right, from) = keys.map_or(Ok((true, Place::start())), |keys| read(&keys).ok_or_else(unknown))?;
+    let (Findings { items: item_count, problems, .. }, left) = by_pages(&service.0.db, from, PAGE, end).await?;
+    let is_right = was_right && problems.is_empty();
+    let holds = is_right && left.is_none();
+    let token = |place: Place| {
+        let keys: Vec<String> = [is_right.to_string()].into_iter().chain(place.keys()).collect();
+        service.0.tokens.encode(TOKENS, &keys)
+    };
+    Ok(VerifyStockResponse { holds, item_count, problems, next_page_token: left.map(token).unwrap_or_default() })
 }
 
-/// Counts, so much in one read, until everything is counted or the time is over; and where it stopped then.
+/// What a token says: whether everything was right so far, and where to go on.
+fn read(keys: &[String]) -> Option<(bool, Place)> {
+    let (was_right, place) = keys.split_first()?;
+    Some((was_right.parse().ok()?, Place::read(place)?))
+}
+
+/// Counts, so much in one read, until everything is counted, the time is over or there is no room; and where it stopped
+/// then.
 pub(crate) async fn by_pages(
     db: &Db,
     from: Place,
@@ -81,12 +99,12 @@ pub(crate) async fn by_pages(
                 // At one moment, since an item changes together with a reservation: as much as is under way, however
                 // much ever was.
                 let now = db.clock().now();
-                let read = async |session: &mut Session| set_aside(session, now, size, &mut findings).await;
-                db.snapshot(read).await?;
-                None
+                let read = async |session: &mut Session| set_aside(session, now, size).await;
+                findings.add(db.snapshot(read).await?);
+                findings.is_full.then_some(Place::SetAside)
             }
         };
-        if findings.problems.len() >= PROBLEMS || end.is_some_and(|end| Instant::now() >= end) {
+        if findings.is_full || end.is_some_and(|end| Instant::now() >= end) {
             break;
         }
         // Whoever waits for this thread goes first.
@@ -122,7 +140,7 @@ impl Place {
     }
 }
 
-/// Counts a page of items. Gives back what comes next.
+/// Counts a page of items, or as many of them as there is room for problems. Gives back what comes next.
 async fn items(db: &Db, after: &str, size: i64, findings: &mut Findings) -> Result<Place, Error> {
     let read = async |session: &mut Session| {
         let items = audit::items(session, after, size).await?;
@@ -132,13 +150,18 @@ async fn items(db: &Db, after: &str, size: i64, findings: &mut Findings) -> Resu
             if busy { audit::beyond(session, &end).await? } else { audit::counted(session, after, &end).await? };
         Ok(Some((counted, end, busy)))
     };
-    let Some((mut items, end, busy)) = db.snapshot(read).await? else { return Ok(Place::SetAside) };
-    for item in &mut items {
-        findings.items += 1;
+    let Some((items, end, busy)) = db.snapshot(read).await? else { return Ok(Place::SetAside) };
+    let mut last = after.to_owned();
+    for mut item in items {
         if busy {
-            add_movements(db, item, size).await?;
+            add_movements(db, &mut item, size).await?;
         }
-        compare(item, findings);
+        findings.add(compare(&item));
+        if findings.is_full {
+            return Ok(Place::Items(last));
+        }
+        findings.items += 1;
+        last = item.id;
     }
     Ok(Place::Items(end))
 }
@@ -170,9 +193,9 @@ fn cut(items: &[(String, i64)], movements: i64) -> Option<String> {
     items.get(..count).and_then(<[_]>::last).map(|(id, _)| id.clone())
 }
 
-/// Compares what items say is reserved with what reservations hold.
-async fn set_aside(session: &mut Session, now: Timestamp, size: i64, findings: &mut Findings) -> Result<(), Error> {
-    let mut held = tally(session, now, size, findings).await?;
+/// Compares what items say is reserved with what reservations hold. Gives back the first of what does not hold.
+async fn set_aside(session: &mut Session, now: Timestamp, size: i64) -> Result<Vec<String>, Error> {
+    let (mut held, mut problems) = tally(session, now, size).await?;
     let mut after = String::new();
     loop {
         let items = audit::reserved(session, &after, size).await?;
@@ -181,49 +204,58 @@ async fn set_aside(session: &mut Session, now: Timestamp, size: i64, findings: &
         for (id, reserved) in &items {
             let pieces = held.remove(id).unwrap_or(0);
             if *reserved != pieces {
-                findings.add(format!("{id} has {reserved} pieces reserved, but reservations hold {pieces}."));
+                tell(&mut problems, format!("{id} has {reserved} pieces reserved, but reservations hold {pieces}."));
             }
         }
     }
     for (id, pieces) in held {
-        findings.add(format!("{id} has no pieces reserved, but reservations hold {pieces}."));
+        tell(&mut problems, format!("{id} has no pieces reserved, but reservations hold {pieces}."));
     }
-    Ok(())
+    Ok(problems)
 }
 
-/// How many pieces of each item reservations say are set aside.
+/// How many pieces of each item reservations say are set aside, and the first of those that should not be.
 async fn tally(
     session: &mut Session,
     now: Timestamp,
     size: i64,
-    findings: &mut Findings,
-) -> Result<BTreeMap<String, i64>, Error> {
+) -> Result<(BTreeMap<String, i64>, Vec<String>), Error> {
     let mut set_aside: BTreeMap<String, i64> = BTreeMap::new();
+    let mut problems = Vec::new();
     let mut after = String::new();
     loop {
         let held = reservations::held(session, &after, size).await?;
-        let Some(last) = held.last() else { return Ok(set_aside) };
+        let Some(last) = held.last() else { return Ok((set_aside, problems)) };
         after.clone_from(&last.id);
         for reservation in &held {
             for Pieces { item_id, quantity } in reservation.set_aside() {
                 *set_aside.entry(item_id).or_default() += quantity;
             }
             if reservation.is_due(now - GRACE) {
-                findings.add(format!("{} is still held although its time is over.", reservation.id));
+                tell(&mut problems, format!("{} is still held although its time is over.", reservation.id));
             }
         }
     }
 }
 
-fn compare(item: &Counted, findings: &mut Findings) {
+/// Adds one more problem, unless there are as many as a check tells.
+fn tell(problems: &mut Vec<String>, problem: String) {
+    if problems.len() < PROBLEMS {
+        problems.push(problem);
+    }
+}
+
+fn compare(item: &Counted) -> Vec<String> {
     let Counted { id, on_hand, reserved, movements, moved, moves } = item;
+    let mut problems = Vec::new();
     if on_hand != moved {
-        findings.add(format!("{id} has {on_hand} pieces, but its movements add up to {moved}."));
+        problems.push(format!("{id} has {on_hand} pieces, but its movements add up to {moved}."));
     }
     if movements != moves {
-        findings.add(format!("{id} has had {movements} movements, but {moves} are written down."));
+        problems.push(format!("{id} has had {movements} movements, but {moves} are written down."));
     }
     if !(0..=*on_hand).contains(reserved) {
-        findings.add(format!("{id} has {reserved} pieces reserved of {on_hand}."));
+        problems.push(format!("{id} has {reserved} pieces reserved of {on_hand}."));
     }
+    problems
 }

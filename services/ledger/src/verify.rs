@@ -1,6 +1,7 @@
 //! Adding the books up again, page by page: INV-1 (the entries of every transaction sum to zero, and every account has what
-//! its entries say) and INV-2 (nobody but the house has less than nothing). A check that runs out of time says where to go
-//! on.
+//! its entries say) and INV-2 (nobody but the house has less than nothing). A check that runs out of time between two pieces
+//! says where to go on. A page of owners or of transactions is a piece, and so is what one owner has, however much it is:
+//! a check that has no time for it fails, and needs a later deadline.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -24,6 +25,17 @@ pub(crate) const TOKENS: &str = "books that are verified";
 
 /// What the books of each unit add up to.
 pub type Sums = BTreeMap<String, Sum>;
+
+/// What a check found.
+#[derive(Clone, Debug)]
+pub struct Findings {
+    /// Whether everything holds, what the checks before looked at included; not as long as something is left.
+    pub holds: bool,
+    /// What was added up this time.
+    pub sums: Sums,
+    /// Where to go on; empty if nothing is left.
+    pub next_page_token: String,
+}
 
 /// What is looked at, page by page, in this order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -61,21 +73,28 @@ impl Sum {
     }
 }
 
-/// Adds everything up, by unit, from where the token says, for as long as there is time; and the token to go on with, if
-/// that was too short. Each account and each transaction is looked at at one moment, and all of them while they go on.
+/// Adds everything up, by unit, from where the token says, for as long as there is time. Each account and each transaction
+/// is looked at at one moment, and all of them while they go on.
 ///
 /// # Errors
 /// `INVALID_PAGE_TOKEN`; if the database cannot be read.
-pub async fn verify(service: &Service, page_token: &str) -> Result<(Sums, String), Error> {
+pub async fn verify(service: &Service, page_token: &str) -> Result<Findings, Error> {
     let end = Call::current()?.deadline.and_then(|deadline| deadline.checked_sub(RESERVE));
-    let from = match service.0.tokens.decode(page_token, TOKENS)?.as_deref() {
-        None => Place::start(),
-        Some([subject, after]) => Place { subject: Subject::named(subject).ok_or_else(unknown)?, after: after.clone() },
-        Some(_) => return Err(unknown()),
-    };
+    let keys = service.0.tokens.decode(page_token, TOKENS)?;
+    let (was_right, from) = keys.map_or(Ok((true, Place::start())), |keys| read(&keys).ok_or_else(unknown))?;
     let (sums, left) = by_pages(service, from, PAGE, end).await?;
-    let token = |Place { subject, after }| service.0.tokens.encode(TOKENS, &[subject.name().to_owned(), after]);
-    Ok((sums, left.map(token).unwrap_or_default()))
+    let is_right = was_right && sums.values().all(Sum::holds);
+    let holds = is_right && left.is_none();
+    let token = |Place { subject, after }| {
+        service.0.tokens.encode(TOKENS, &[is_right.to_string(), subject.name().to_owned(), after])
+    };
+    Ok(Findings { holds, sums, next_page_token: left.map(token).unwrap_or_default() })
+}
+
+/// What a token says: whether everything was right so far, and where to go on.
+fn read(keys: &[String]) -> Option<(bool, Place)> {
+    let [was_right, subject, after] = keys else { return None };
+    Some((was_right.parse().ok()?, Place { subject: Subject::named(subject)?, after: after.clone() }))
 }
 
 /// Adds up, so much in one read, until everything is or the time is over; and where it stopped then.
@@ -147,13 +166,19 @@ async fn accounts(service: &Service, after: &str, size: i64, sums: &mut Sums) ->
         let owners = verify_store::owners(session, after, size).await?;
         let end = cut(&owners, size);
         let busy = owners.into_iter().next().filter(|first| first.entries > size);
-        let left_out = busy.as_ref().map_or("", |owner| owner.name.as_str());
-        let found = verify_store::accounts(session, &Page { after, end: &end }, left_out).await?;
-        let busy = match busy {
-            Some(owner) => Some((verify_store::tallies(session, &owner).await?, owner)),
-            None => None,
-        };
-        Ok((end, found, busy))
+        let page = Page { after, end: &end };
+        Ok(match busy {
+            // The page ends with whoever is busy.
+            Some(owner) => {
+                let found = verify_store::accounts_before(session, &page).await?;
+                let tallies = verify_store::tallies(session, &owner).await?;
+                (end, found, Some((tallies, owner)))
+            }
+            None => {
+                let found = verify_store::accounts(session, &page).await?;
+                (end, found, None)
+            }
+        })
     };
     let (end, mut found, busy) = service.0.db.snapshot(read).await?;
     if let Some((tallies, owner)) = busy {

@@ -43,7 +43,7 @@ impl Tally {
         self.moved = self.moved.saturating_add(moved);
     }
 
-    /// Whether there is an account and it is right, as [`accounts`] has it.
+    /// Whether there is an account and it is right: the rule that [`accounts`] has in SQL.
     pub fn is_right(&self) -> bool {
         self.account.is_some_and(|(posted, held, limited)| {
             let covered = !limited || posted >= held && self.posted == self.moved;
@@ -63,35 +63,55 @@ pub async fn owners(session: &mut Session, after: &str, limit: i64) -> Result<Ve
     session.rows(NEXT, &[after.into(), limit.into()]).await?.iter().map(owner).collect()
 }
 
-/// By unit: how many accounts there are, and how many are wrong. One is right that has what its entries say, has set
-/// aside what is left of its holds, and was moved by its holds as much as they say; entries without one are wrong. One
-/// owner is left out: [`tallies`] are for whoever has too many entries for one read.
-pub async fn accounts(
-    session: &mut Session,
-    page: &Page<'_>,
-    left_out: &str,
-) -> Result<Vec<(String, i64, i64)>, Error> {
-    const ADD_UP: &str = "SELECT COALESCE(a.unit, e.unit), CAST(COUNT(a.owner) AS BIGINT),
-        CAST(SUM(CASE WHEN a.posted = COALESCE(e.atoms, 0) AND a.held = COALESCE(h.held, 0)
-            AND (a.limited = 0 OR a.posted >= a.held AND COALESCE(h.moved, 0) = COALESCE(e.moved, 0))
-            THEN 0 ELSE 1 END) AS BIGINT)
-        FROM (SELECT owner, unit, posted, held, limited FROM accounts
-            WHERE owner > $1 AND owner <= $2 AND owner <> $3) a
-        FULL JOIN (SELECT l.owner, l.unit, SUM(l.atoms) AS atoms,
-                SUM(CASE WHEN t.hold_id IS NULL THEN 0 ELSE -l.atoms END) AS moved
-            FROM entries l JOIN transactions t ON t.id = l.transaction_id
-            WHERE l.owner > $1 AND l.owner <= $2 AND l.owner <> $3 GROUP BY l.owner, l.unit) e
-            ON e.owner = a.owner AND e.unit = a.unit
-        LEFT JOIN (SELECT owner, unit, SUM(CASE WHEN state = 'HELD' THEN atoms - posted ELSE 0 END) AS held,
-                SUM(posted) AS moved FROM holds WHERE owner > $1 AND owner <= $2 GROUP BY owner, unit) h
-            ON h.owner = a.owner AND h.unit = a.unit
-        GROUP BY COALESCE(a.unit, e.unit)";
-
-    lines(session, ADD_UP, &[page.after.into(), page.end.into(), left_out.into()]).await
+/// The accounts of a page, with its end if they are `<=` that, or without if they are `<`: another bound, since a name that
+/// is filtered out would have all its entries read all the same.
+macro_rules! accounts_up_to {
+    ($compares:literal) => {
+        concat!(
+            "SELECT COALESCE(a.unit, e.unit), CAST(COUNT(a.owner) AS BIGINT),
+            CAST(SUM(CASE WHEN a.posted = COALESCE(e.atoms, 0) AND a.held = COALESCE(h.held, 0)
+                AND (a.limited = 0 OR a.posted >= a.held AND COALESCE(h.moved, 0) = COALESCE(e.moved, 0))
+                THEN 0 ELSE 1 END) AS BIGINT)
+            FROM (SELECT owner, unit, posted, held, limited FROM accounts
+                WHERE owner > $1 AND owner ",
+            $compares,
+            " $2) a
+            FULL JOIN (SELECT l.owner, l.unit, SUM(l.atoms) AS atoms,
+                    SUM(CASE WHEN t.hold_id IS NULL THEN 0 ELSE -l.atoms END) AS moved
+                FROM entries l JOIN transactions t ON t.id = l.transaction_id
+                WHERE l.owner > $1 AND l.owner ",
+            $compares,
+            " $2 GROUP BY l.owner, l.unit) e
+                ON e.owner = a.owner AND e.unit = a.unit
+            LEFT JOIN (SELECT owner, unit, SUM(CASE WHEN state = 'HELD' THEN atoms - posted ELSE 0 END) AS held,
+                    SUM(posted) AS moved FROM holds WHERE owner > $1 AND owner ",
+            $compares,
+            " $2 GROUP BY owner, unit) h
+                ON h.owner = a.owner AND h.unit = a.unit
+            GROUP BY COALESCE(a.unit, e.unit)"
+        )
+    };
 }
 
-/// By unit: what an owner has, and what its holds add up to; but of its entries only those beyond the last that it
-/// counts: none.
+/// By unit: how many accounts there are, and how many are wrong. One is right that has what its entries say, has set
+/// aside what is left of its holds, and was moved by its holds as much as they say; entries without one are wrong.
+/// [`Tally::is_right`] says the same of one account.
+pub async fn accounts(session: &mut Session, page: &Page<'_>) -> Result<Vec<(String, i64, i64)>, Error> {
+    const ADD_UP: &str = accounts_up_to!("<=");
+
+    lines(session, ADD_UP, &[page.after.into(), page.end.into()]).await
+}
+
+/// As [`accounts`], without the owner with whom the page ends, who has too many entries for one read: [`tallies`] are for
+/// them.
+pub async fn accounts_before(session: &mut Session, page: &Page<'_>) -> Result<Vec<(String, i64, i64)>, Error> {
+    const ADD_UP: &str = accounts_up_to!("<");
+
+    lines(session, ADD_UP, &[page.after.into(), page.end.into()]).await
+}
+
+/// By unit: what an owner has, and what its holds add up to, all at once; but of its entries only those beyond the last
+/// that it counts: none.
 pub async fn tallies(session: &mut Session, owner: &Owner) -> Result<BTreeMap<String, Tally>, Error> {
     const ACCOUNTS: &str = "SELECT unit, posted, held, limited FROM accounts WHERE owner = $1";
     const HOLDS: &str = "SELECT unit, CAST(SUM(CASE WHEN state = 'HELD' THEN atoms - posted ELSE 0 END) AS BIGINT),

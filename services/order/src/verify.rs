@@ -74,15 +74,15 @@ pub async fn orders(service: &Service, page_token: &str) -> Result<VerifyOrdersR
     let now = service.0.db.clock().now();
     let (since, held) = (now - service.0.settings.settled_after, Held::default());
     let mut check = Check { service, now, since, held, order_count: 0, problems: Vec::new() };
-    let mut left = match service.0.tokens.decode(page_token, TOKENS)?.as_deref() {
-        Some([subject, from]) => Some((Subject::named(subject).ok_or_else(unknown)?, from.clone())),
-        Some(_) => return Err(unknown()),
+    let (was_right, start) = match service.0.tokens.decode(page_token, TOKENS)? {
+        Some(keys) => read(&keys).ok_or_else(unknown)?,
         None => {
             check.held.fill(service, end).await?;
             check.trades().await?;
-            Some((Subject::Held, String::new()))
+            (true, (Subject::Held, String::new()))
         }
     };
+    let mut left = Some(start);
     while let Some((subject, from)) = left {
         left = match check.page(subject, from).await? {
             Some(next) => Some((subject, next)),
@@ -94,12 +94,21 @@ pub async fn orders(service: &Service, page_token: &str) -> Result<VerifyOrdersR
     }
     let Check { mut problems, order_count, .. } = check;
     problems.truncate(PROBLEMS);
+    let is_right = was_right && problems.is_empty();
+    let holds = is_right && left.is_none();
     let next_page_token = match left {
-        Some((subject, from)) => service.0.tokens.encode(TOKENS, &[subject.name().to_owned(), from]),
+        Some((subject, from)) => {
+            service.0.tokens.encode(TOKENS, &[is_right.to_string(), subject.name().to_owned(), from])
+        }
         None => String::new(),
     };
-    let holds = problems.is_empty() && next_page_token.is_empty();
     Ok(VerifyOrdersResponse { holds, order_count, problems, next_page_token })
+}
+
+/// What a token says: whether everything was right so far, and where to go on.
+fn read(keys: &[String]) -> Option<(bool, (Subject, String))> {
+    let [was_right, subject, from] = keys else { return None };
+    Some((was_right.parse().ok()?, (Subject::named(subject)?, from.clone())))
 }
 
 fn unknown() -> Error {

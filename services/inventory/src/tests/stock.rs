@@ -1,5 +1,7 @@
 //! Locations, items and movements, through the RPCs.
 
+use std::collections::HashSet;
+
 use storage::Unit;
 
 use super::*;
@@ -375,23 +377,25 @@ async fn a_fault_is_found_on_whichever_page_it_is_and_pages_count_the_whole() {
     }
 }
 
-/// What checks say that have time for a page each: how many items, which problems, and in how many calls.
-async fn verify_in_haste(bench: &Bench) -> (i64, Vec<String>, usize) {
-    let (mut items, mut problems, mut page_token) = (0, Vec::new(), String::new());
-    for calls in 1..20 {
-        let call = Call::background("edge", Duration::from_millis(900));
+/// What checks say that have so much time each, one after the other.
+async fn verify_in(bench: &Bench, time: Duration) -> Vec<api::VerifyStockResponse> {
+    let mut checks = Vec::new();
+    let mut page_token = String::new();
+    for _ in 0..20 {
+        let call = Call::background("edge", time);
         let request = Request::new(api::VerifyStockRequest { page_token });
         let found = kit::call::run(call, bench.service.verify_stock(request)).await.unwrap().into_inner();
-        assert_eq!(found.holds, found.problems.is_empty() && found.next_page_token.is_empty());
-        items += found.item_count;
-        problems.extend(found.problems);
-        page_token = found.next_page_token;
+        page_token = found.next_page_token.clone();
+        checks.push(found);
         if page_token.is_empty() {
-            return (items, problems, calls);
+            return checks;
         }
     }
     panic!("it does not end");
 }
+
+/// Time for a page.
+const HASTE: Duration = Duration::from_millis(900);
 
 #[tokio::test]
 async fn a_check_that_runs_out_of_time_says_where_to_go_on_and_misses_nothing() {
@@ -400,14 +404,58 @@ async fn a_check_that_runs_out_of_time_says_where_to_go_on_and_misses_nothing() 
             let tea = bench.variant(10).await;
             bench.create(&new_id("rsv"), &[(&tea, 2)]).await.unwrap();
         }
-        let (items, problems, calls) = verify_in_haste(&bench).await;
-        assert_eq!((items, problems), (3, vec![]));
-        assert!(calls > 1);
+        let items = |checks: &[api::VerifyStockResponse]| checks.iter().map(|check| check.item_count).sum::<i64>();
+        let checks = verify_in(&bench, HASTE).await;
+        assert!(checks.len() > 1, "{checks:?}");
+        assert_eq!(items(&checks), 3);
+        for check in &checks {
+            assert_eq!(check.problems, [""; 0]);
+            assert_eq!(check.holds, check.next_page_token.is_empty(), "it holds only at the end: {checks:?}");
+        }
         // Seen at the very end, when what is set aside is compared.
         let fault = "UPDATE stock_items SET reserved = 1 WHERE id = (SELECT MIN(id) FROM stock_items)";
         bench.db.write(async |unit: &mut Unit| unit.exec(fault, &[]).await).await.unwrap();
-        let (items, problems, _) = verify_in_haste(&bench).await;
-        assert_eq!((items, problems.len()), (3, 1), "{problems:?}");
+        let checks = verify_in(&bench, HASTE).await;
+        let problems: Vec<usize> = checks.iter().map(|check| check.problems.len()).collect();
+        assert_eq!((items(&checks), problems.iter().sum(), problems.last()), (3, 1, Some(&1)), "{checks:?}");
+        assert!(checks.iter().all(|check| !check.holds), "{checks:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_fault_on_the_first_page_makes_the_last_say_that_not_everything_holds() {
+    for bench in Bench::each().await {
+        bench.variant(10).await;
+        let fault = "UPDATE stock_items SET on_hand = on_hand + 1";
+        bench.db.write(async |unit: &mut Unit| unit.exec(fault, &[]).await).await.unwrap();
+        let checks = verify_in(&bench, HASTE).await;
+        let [first, .., last] = checks.as_slice() else { panic!("{checks:?}") };
+        assert_eq!((first.problems.len(), last.problems.len(), last.holds), (1, 0, false), "{checks:?}");
+    }
+}
+
+#[tokio::test]
+async fn more_problems_than_one_check_tells_are_all_told_by_those_that_go_on() {
+    // One for each item and two for the hundredth, which no longer fit; and then more of what is set aside than fit.
+    const FAULTS: [&str; 3] = [
+        "UPDATE stock_items SET on_hand = on_hand + 1",
+        "DELETE FROM stock_movements
+            WHERE stock_item_id = (SELECT id FROM stock_items ORDER BY id LIMIT 1 OFFSET 99)",
+        "UPDATE stock_items SET reserved = 1 WHERE id IN (SELECT id FROM stock_items ORDER BY id LIMIT 90)",
+    ];
+    for bench in Bench::each().await {
+        for _ in 0..120 {
+            bench.variant(10).await;
+        }
+        for fault in FAULTS {
+            bench.db.write(async |unit: &mut Unit| unit.exec(fault, &[]).await).await.unwrap();
+        }
+        let checks = verify_in(&bench, Duration::from_secs(60)).await;
+        let told: Vec<(i64, usize)> = checks.iter().map(|check| (check.item_count, check.problems.len())).collect();
+        assert_eq!(told, [(99, 99), (21, 22), (0, 90)]);
+        let different: HashSet<&String> = checks.iter().flat_map(|check| &check.problems).collect();
+        assert_eq!(different.len(), 211, "none is told twice");
+        assert!(checks.iter().all(|check| !check.holds));
     }
 }
 
@@ -421,10 +469,11 @@ async fn a_token_that_says_nothing_to_verify_is_refused_and_not_taken_for_the_en
             let keys: Vec<String> = keys.iter().map(|key| (*key).to_owned()).collect();
             bench.service.0.tokens.encode(verify::TOKENS, &keys)
         };
-        for page_token in ["x".to_owned(), token(&["nothing", ""]), token(&["items"])] {
+        let nothing: [&[&str]; 4] = [&["true", "nothing", ""], &["true", "items"], &["set aside"], &["", "set aside"]];
+        for page_token in nothing.map(token).into_iter().chain(["x".to_owned()]) {
             assert_eq!(verify(page_token).await.unwrap_err().reason(), "INVALID_PAGE_TOKEN");
         }
-        assert!(verify(token(&["set aside"])).await.unwrap().holds);
+        assert!(verify(token(&["true", "set aside"])).await.unwrap().holds);
     }
 }
 

@@ -214,8 +214,8 @@ impl LedgerService for Service {
         &self,
         request: Request<api::VerifyLedgerRequest>,
     ) -> Result<Response<api::VerifyLedgerResponse>, Status> {
-        let (sums, next_page_token) = verify::verify(self, &request.into_inner().page_token).await?;
-        let holds = next_page_token.is_empty() && sums.values().all(verify::Sum::holds);
+        let found = verify::verify(self, &request.into_inner().page_token).await?;
+        let verify::Findings { holds, sums, next_page_token } = found;
         let mut units = Vec::with_capacity(sums.len());
         for (code, sum) in sums {
             let verify::Sum { atoms, unbalanced: unbalanced_count, accounts: account_count, wrong } = sum;

@@ -100,13 +100,17 @@ async fn a_planted_fault_is_found_when_the_books_are_added_up() {
 
 #[tokio::test]
 async fn a_fault_is_found_on_whichever_page_it_is_and_pages_add_up_to_the_whole() {
-    const FAULTS: [&str; 8] = [
+    const FAULTS: [&str; 9] = [
         "UPDATE accounts SET posted = posted + 1 WHERE held > 0",
         "UPDATE accounts SET held = held - 1 WHERE held > 0",
         "UPDATE holds SET posted = 1 WHERE state = 'HELD'",
         "UPDATE accounts SET posted = posted + 1 WHERE owner = (SELECT MIN(owner) FROM accounts)",
         "UPDATE accounts SET posted = posted + 1 WHERE owner = (SELECT MAX(owner) FROM accounts)",
         "DELETE FROM accounts WHERE owner = (SELECT MAX(owner) FROM accounts)",
+        // An account of nobody who is known, right before the busiest.
+        "INSERT INTO accounts (owner, unit, posted, held, limited, cost, realized, version)
+            SELECT substr(owner, 1, length(owner) - 1), 'USD', 1, 0, 0, 0, 0, 1 FROM owners
+            WHERE sequence = (SELECT MAX(sequence) FROM owners)",
         "UPDATE entries SET atoms = atoms + 1 WHERE transaction_id = (SELECT MIN(transaction_id) FROM entries)",
         "UPDATE entries SET atoms = atoms + 1 WHERE transaction_id = (SELECT MAX(transaction_id) FROM entries)",
     ];
@@ -185,6 +189,20 @@ async fn a_check_that_runs_out_of_time_says_where_to_go_on_and_misses_nothing() 
 }
 
 #[tokio::test]
+async fn a_fault_on_the_first_page_makes_the_last_say_that_not_everything_holds() {
+    const FAULT: &str = "UPDATE accounts SET posted = posted + 1 WHERE owner = (SELECT MIN(owner) FROM accounts)";
+    for bench in Bench::each().await {
+        bench.deposit(&user(), "100").await.unwrap();
+        bench.db.write(async |unit: &mut Unit| unit.exec(FAULT, &[]).await).await.unwrap();
+        let checks = verify_in_haste(&bench).await;
+        let [first, .., last] = checks.as_slice() else { panic!("{checks:?}") };
+        assert!(!first.units[0].accounts_match, "{checks:?}");
+        assert!(last.units.iter().all(|unit| unit.accounts_match && unit.unbalanced_count == 0), "{checks:?}");
+        assert!(!last.holds, "{checks:?}");
+    }
+}
+
+#[tokio::test]
 async fn a_token_that_says_nothing_to_verify_is_refused_and_not_taken_for_the_end() {
     for bench in Bench::each().await {
         let verify = async |page_token: String| {
@@ -195,10 +213,12 @@ async fn a_token_that_says_nothing_to_verify_is_refused_and_not_taken_for_the_en
             let keys: Vec<String> = keys.iter().map(|key| (*key).to_owned()).collect();
             bench.service.0.tokens.encode(verify::TOKENS, &keys)
         };
-        for page_token in ["x".to_owned(), token(&["nothing", ""]), token(&["accounts"])] {
+        let nothing: [&[&str]; 4] =
+            [&["true", "nothing", ""], &["true", "accounts"], &["transactions", ""], &["", "transactions", ""]];
+        for page_token in nothing.map(token).into_iter().chain(["x".to_owned()]) {
             assert_eq!(verify(page_token).await.unwrap_err().reason(), "INVALID_PAGE_TOKEN");
         }
-        assert!(verify(token(&["transactions", ""])).await.unwrap().holds);
+        assert!(verify(token(&["true", "transactions", ""])).await.unwrap().holds);
     }
 }
 
