@@ -6,7 +6,10 @@ use std::{
     net::TcpListener,
     path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Stdio},
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering::Relaxed},
+    },
     time::{Duration, Instant},
 };
 
@@ -235,9 +238,23 @@ fn first_line(process: &mut Process) -> Result<String> {
     }
 }
 
-/// A loopback port that is free at this moment.
+/// A loopback port for a process that is yet to start. None is given twice, and all lie below those that the kernel hands
+/// out by itself, which another socket might have taken by the time that the process binds it.
 pub fn free_port() -> Result<u16> {
-    Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?.port())
+    const FIRST: u16 = 16_384;
+    const PORTS: u32 = 16_384;
+    static GIVEN: AtomicU32 = AtomicU32::new(0);
+
+    // Runs beside this one begin elsewhere.
+    let begin = std::process::id().wrapping_mul(257);
+    for _ in 0..PORTS {
+        let place = begin.wrapping_add(GIVEN.fetch_add(1, Relaxed)) % PORTS;
+        let port = FIRST + u16::try_from(place)?;
+        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
+            return Ok(port);
+        }
+    }
+    bail!("no loopback port is free from {FIRST} on")
 }
 
 /// Polls until `condition` holds.
