@@ -25,7 +25,7 @@ use crate::{
     shipment, store,
 };
 
-/// How many problems are told.
+/// How many problems end a check. What the last page adds is told too: nothing goes back to it.
 const PROBLEMS: usize = 100;
 /// How long before its deadline a check ends and says where to go on.
 const RESERVE: Duration = Duration::from_secs(1);
@@ -92,8 +92,7 @@ pub async fn orders(service: &Service, page_token: &str) -> Result<VerifyOrdersR
             break;
         }
     }
-    let Check { mut problems, order_count, .. } = check;
-    problems.truncate(PROBLEMS);
+    let Check { problems, order_count, .. } = check;
     let is_right = was_right && problems.is_empty();
     let holds = is_right && left.is_none();
     let next_page_token = match left {
