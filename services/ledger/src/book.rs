@@ -18,7 +18,7 @@ pub fn is_house(owner: &str) -> bool {
 }
 
 /// In how many parts the accounts of the house are kept, so that trades of different customers do not wait for one row.
-const PARTS: u32 = 16;
+const PARTS: u32 = 256;
 
 /// The entries with each account of the house replaced by one of its parts, the same for everything that one customer
 /// does. A part is an account like any other: `house/trading#07`.
