@@ -208,18 +208,22 @@ async fn take(unit: &mut Unit, key: &Key) -> Result<Option<Stored>, Error> {
 
     let [principal, method, request_id] = key.binds();
     let binds = [principal, method, request_id, key.fingerprint.as_slice().into(), unit.now().into()];
-    match unit.exec(TAKE, &binds).await {
-        Ok(0) => {}
-        Ok(_) => return Ok(None),
-        Err(error) if error.reason() == LOCKED => return Err(in_progress(key)),
-        Err(error) => return Err(error),
-    }
-    match stored(unit, key).await? {
-        Some(stored) if stored.fingerprint != key.fingerprint => Err(reused(key)),
-        Some(Stored { state: State::InProgress, .. }) => Err(in_progress(key)),
-        Some(stored) => Ok(Some(stored)),
-        // Swept away between the two statements.
-        None => Err(in_progress(key)),
+    loop {
+        match unit.exec(TAKE, &binds).await {
+            Ok(0) => {}
+            Ok(_) => return Ok(None),
+            Err(error) if error.reason() == LOCKED => return Err(in_progress(key)),
+            Err(error) => return Err(error),
+        }
+        match stored(unit, key).await? {
+            Some(stored) if stored.fingerprint != key.fingerprint => return Err(reused(key)),
+            // Perhaps a unit of the same group has answered it, and the reply is yet to be written.
+            Some(Stored { state: State::InProgress, .. }) if unit.connection.leave_company().await? => {}
+            Some(Stored { state: State::InProgress, .. }) => return Err(in_progress(key)),
+            Some(stored) => return Ok(Some(stored)),
+            // Swept away between the two statements.
+            None => return Err(in_progress(key)),
+        }
     }
 }
 

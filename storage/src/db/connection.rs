@@ -5,12 +5,7 @@ use std::{borrow::Cow, sync::Arc};
 use kit::Error;
 use tokio::sync::oneshot;
 
-use super::{
-    Counters,
-    flush::{self, Pending},
-    many::Each,
-    postgres, sqlite,
-};
+use super::{Counters, flush::Pending, many::Each, postgres, sqlite};
 use crate::value::{Bind, Row};
 
 /// A place in a group of units, or a reader, on one of the databases.
@@ -124,31 +119,29 @@ impl Connection {
         }
     }
 
-    /// Writes what a unit has buffered: a few cached statements on SQLite, one for all on PostgreSQL.
-    pub(super) async fn flush(&mut self, pending: Pending) -> Result<(), Error> {
-        if pending.is_empty() {
-            return Ok(());
+    /// Leaves a group whose other units have buffered rows that this one has to see: it waits for their commit and begins
+    /// anew. Says whether it did; without company there is nothing to wait for. Only before the unit's first row.
+    pub(crate) async fn leave_company(&mut self) -> Result<bool, Error> {
+        match &mut self.way {
+            Way::PostgresTurn(turn) => turn.leave_company().await,
+            // On SQLite each unit writes its buffered rows itself.
+            Way::SqliteTurn(_) | Way::SqliteReader(_) | Way::PostgresReader(_) => Ok(false),
         }
-        if let Way::PostgresTurn(turn) = &mut self.way {
-            self.counters.statement();
-            if pending.is_small() {
-                let (sql, binds) = pending.into_one();
-                return turn.execute(sql.into(), &binds).await.map(|_| ());
-            }
-            return turn.execute_columns(flush::ALL, pending.columns()).await.map(|_| ());
-        }
-        for (sql, binds) in pending.into_pieces() {
-            self.execute_piece(&sql, &binds)?;
-        }
-        Ok(())
     }
 
-    /// Ends a unit well. The answer comes when the group it belongs to is on disk. Dropped without this call, a
-    /// connection leaves nothing of its unit.
-    pub(super) fn end(self) -> Result<oneshot::Receiver<Result<(), Error>>, Error> {
+    /// Ends a unit well, with what it has buffered: a few cached statements on SQLite, one for its whole group on
+    /// PostgreSQL. The answer comes when the group is on disk. Dropped without this call, a connection leaves nothing of its
+    /// unit.
+    pub(super) fn end(self, pending: Pending) -> Result<oneshot::Receiver<Result<(), Error>>, Error> {
         match self.way {
-            Way::SqliteTurn(turn) => turn.end(),
-            Way::PostgresTurn(turn) => turn.end(),
+            Way::SqliteTurn(turn) => {
+                for (sql, binds) in pending.into_pieces() {
+                    self.counters.statement();
+                    turn.execute(&sql, &binds)?;
+                }
+                turn.end()
+            }
+            Way::PostgresTurn(turn) => turn.end(pending),
             Way::SqliteReader(_) | Way::PostgresReader(_) => Err(Error::internal("a read has nothing to save")),
         }
     }

@@ -1,4 +1,4 @@
-//! The rows that a unit buffers until its end, and their two ways into the database.
+//! The rows that a unit buffers until its end, and their ways into the database.
 
 use std::borrow::Cow;
 
@@ -15,18 +15,16 @@ const OUTBOX: Rows = Rows("INSERT INTO outbox (id, topic, type, aggregate, seque
 const REPLY: &str = "UPDATE idempotency_keys SET state = $4, reply = $5
     WHERE principal = $1 AND method = $2 AND request_id = $3";
 
-/// Any number of rows. Parameters are columns: six of history, eight of the outbox, five of stored replies.
-pub(super) const ALL: &str = "WITH
-    changed AS (INSERT INTO history (aggregate, sequence, from_state, to_state, time, detail)
-        SELECT * FROM unnest($1::text[], $2::bigint[], $3::text[], $4::text[], $5::bigint[], $6::bytea[])),
-    told AS (INSERT INTO outbox (id, topic, type, aggregate, sequence, time, trace, payload)
-        SELECT * FROM unnest($7::text[], $8::text[], $9::text[], $10::text[], $11::bigint[], $12::bigint[],
-            $13::text[], $14::bytea[]))
-    UPDATE idempotency_keys SET state = answered.state, reply = answered.reply
-        FROM unnest($15::text[], $16::text[], $17::text[], $18::text[], $19::bytea[])
-            AS answered (principal, method, request_id, state, reply)
-        WHERE idempotency_keys.principal = answered.principal AND idempotency_keys.method = answered.method
-            AND idempotency_keys.request_id = answered.request_id";
+/// The same for any number of rows, whose columns are the parameters.
+const ALL_HISTORY: &str = "INSERT INTO history (aggregate, sequence, from_state, to_state, time, detail)
+    SELECT * FROM unnest($1::text[], $2::bigint[], $3::text[], $4::text[], $5::bigint[], $6::bytea[])";
+const ALL_OUTBOX: &str = "INSERT INTO outbox (id, topic, type, aggregate, sequence, time, trace, payload)
+    SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::bigint[], $6::bigint[], $7::text[], $8::bytea[])";
+const ALL_REPLIES: &str = "UPDATE idempotency_keys SET state = answered.state, reply = answered.reply
+    FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::bytea[])
+        AS answered (principal, method, request_id, state, reply)
+    WHERE idempotency_keys.principal = answered.principal AND idempotency_keys.method = answered.method
+        AND idempotency_keys.request_id = answered.request_id";
 
 /// What a unit still has to write.
 #[derive(Default)]
@@ -91,55 +89,77 @@ impl Pending {
         self.changes.len() <= 2 && self.facts.len() <= 3 && self.replies.len() <= 1
     }
 
-    /// All rows in one statement, with its parameters. PostgreSQL plans and runs this faster than [`ALL`].
+    /// All rows in one statement, with its parameters. PostgreSQL plans and runs this faster than that of [`together`].
     pub(super) fn into_one(self) -> (String, Vec<Bind>) {
-        let (mut sql, mut binds) = (String::new(), Vec::new());
-        let mut statements = self.into_pieces().enumerate().peekable();
-        while let Some((index, (statement, mut values))) = statements.next() {
-            let last = statements.peek().is_none();
-            if !last {
-                sql.push_str(if index == 0 { "WITH " } else { ", " });
-                sql.push_str(&format!("part{index} AS ("));
-            } else if index > 0 {
-                sql.push(' ');
-            }
-            push_renumbered(&mut sql, &statement, binds.len());
-            if !last {
-                sql.push(')');
-            }
-            binds.append(&mut values);
-        }
-        (sql, binds)
+        joined(self.into_pieces())
     }
+}
 
-    /// The parameters of [`ALL`].
-    pub(super) fn columns(&self) -> Vec<Columns> {
-        fn texts<'a>(values: impl Iterator<Item = &'a String>) -> Columns {
-            Columns::Texts(values.cloned().collect())
-        }
-        let Self { changes, facts, replies } = self;
-        vec![
-            texts(changes.iter().map(|step| &step.aggregate)),
-            Columns::Ints(changes.iter().map(|step| step.sequence).collect()),
-            texts(changes.iter().map(|step| &step.from)),
-            texts(changes.iter().map(|step| &step.to)),
-            Columns::Ints(changes.iter().map(|step| step.time.micros()).collect()),
-            Columns::Bytes(changes.iter().map(|step| step.detail.clone()).collect()),
-            texts(facts.iter().map(|fact| &fact.id)),
-            texts(facts.iter().map(|fact| &fact.topic)),
-            texts(facts.iter().map(|fact| &fact.kind)),
-            texts(facts.iter().map(|fact| &fact.aggregate)),
-            Columns::Ints(facts.iter().map(|fact| fact.sequence).collect()),
-            Columns::Ints(facts.iter().map(|fact| fact.time.micros()).collect()),
-            texts(facts.iter().map(|fact| &fact.trace)),
-            Columns::Bytes(facts.iter().map(|fact| fact.payload.clone()).collect()),
-            texts(replies.iter().map(|reply| &reply.key.principal)),
-            texts(replies.iter().map(|reply| &reply.key.method)),
-            texts(replies.iter().map(|reply| &reply.key.request_id)),
-            Columns::Texts(replies.iter().map(|reply| reply.state.as_str().to_owned()).collect()),
-            Columns::Bytes(replies.iter().map(|reply| reply.bytes.clone()).collect()),
-        ]
+/// All rows of several units in one statement, with its parameters.
+pub(super) fn together<'a>(units: impl Iterator<Item = &'a Pending> + Clone) -> (String, Vec<Columns>) {
+    fn texts<'a>(values: impl Iterator<Item = &'a String>) -> Columns {
+        Columns::Texts(values.cloned().collect())
     }
+    let changes = || units.clone().flat_map(|unit| &unit.changes);
+    let facts = || units.clone().flat_map(|unit| &unit.facts);
+    let replies = || units.clone().flat_map(|unit| &unit.replies);
+    let mut parts = Vec::new();
+    if changes().next().is_some() {
+        let columns = vec![
+            texts(changes().map(|step| &step.aggregate)),
+            Columns::Ints(changes().map(|step| step.sequence).collect()),
+            texts(changes().map(|step| &step.from)),
+            texts(changes().map(|step| &step.to)),
+            Columns::Ints(changes().map(|step| step.time.micros()).collect()),
+            Columns::Bytes(changes().map(|step| step.detail.clone()).collect()),
+        ];
+        parts.push((ALL_HISTORY.into(), columns));
+    }
+    if facts().next().is_some() {
+        let columns = vec![
+            texts(facts().map(|fact| &fact.id)),
+            texts(facts().map(|fact| &fact.topic)),
+            texts(facts().map(|fact| &fact.kind)),
+            texts(facts().map(|fact| &fact.aggregate)),
+            Columns::Ints(facts().map(|fact| fact.sequence).collect()),
+            Columns::Ints(facts().map(|fact| fact.time.micros()).collect()),
+            texts(facts().map(|fact| &fact.trace)),
+            Columns::Bytes(facts().map(|fact| fact.payload.clone()).collect()),
+        ];
+        parts.push((ALL_OUTBOX.into(), columns));
+    }
+    if replies().next().is_some() {
+        let columns = vec![
+            texts(replies().map(|reply| &reply.key.principal)),
+            texts(replies().map(|reply| &reply.key.method)),
+            texts(replies().map(|reply| &reply.key.request_id)),
+            Columns::Texts(replies().map(|reply| reply.state.as_str().to_owned()).collect()),
+            Columns::Bytes(replies().map(|reply| reply.bytes.clone()).collect()),
+        ];
+        parts.push((ALL_REPLIES.into(), columns));
+    }
+    joined(parts.into_iter())
+}
+
+/// Several statements as one, with the parameters of all.
+fn joined<P>(statements: impl Iterator<Item = (Cow<'static, str>, Vec<P>)>) -> (String, Vec<P>) {
+    let (mut sql, mut parameters) = (String::new(), Vec::new());
+    let mut statements = statements.enumerate().peekable();
+    while let Some((index, (statement, mut values))) = statements.next() {
+        let last = statements.peek().is_none();
+        if !last {
+            sql.push_str(if index == 0 { "WITH " } else { ", " });
+            sql.push_str(&format!("part{index} AS ("));
+        } else if index > 0 {
+            sql.push(' ');
+        }
+        push_renumbered(&mut sql, &statement, parameters.len());
+        if !last {
+            sql.push(')');
+        }
+        parameters.append(&mut values);
+    }
+    (sql, parameters)
 }
 
 impl Step {

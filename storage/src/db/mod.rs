@@ -310,9 +310,8 @@ impl Db {
     }
 }
 
-/// Writes what the unit has buffered and waits for its commit.
+/// Hands in what the unit has buffered and waits for its commit.
 async fn save(unit: Unit) -> Result<(), Error> {
-    let Unit { mut session, pending, .. } = unit;
-    session.connection.flush(pending).await?;
-    session.connection.end()?.await.unwrap_or_else(|_| Err(unavailable("the writer is gone")))
+    let Unit { session, pending, .. } = unit;
+    session.connection.end(pending)?.await.unwrap_or_else(|_| Err(unavailable("the writer is gone")))
 }

@@ -2,6 +2,9 @@
 //!
 //! A group holds its locks until it commits, so where units want the same rows, groups get into each other's way. Whenever
 //! a unit has waited for rows in company in vain, groups become half as large; after a while without that they grow again.
+//!
+//! And a savepoint before each unit in company keeps its failure from the others, at the price of a trip. When units have
+//! ended well for a while they go without: then a failure costs its whole group a second run.
 
 use std::{
     collections::VecDeque,
@@ -10,14 +13,21 @@ use std::{
         Mutex, MutexGuard, PoisonError,
         atomic::{AtomicUsize, Ordering::Relaxed},
     },
+    time::Duration,
 };
 
 use kit::Error;
 use sqlx::postgres::PgConnection;
-use tokio::sync::{Semaphore, oneshot};
+use tokio::{
+    sync::{Semaphore, oneshot},
+    time::timeout,
+};
 
 use super::statement::{Answer, Statement};
-use crate::error::{overloaded, unavailable};
+use crate::{
+    db::flush::Pending,
+    error::{overloaded, unavailable},
+};
 
 /// How many units may stand in line.
 const LONGEST: usize = 4_096;
@@ -25,19 +35,30 @@ const LONGEST: usize = 4_096;
 /// After so many commits without a collision, groups may have one unit more.
 const CALM: usize = 256;
 
+/// Whoever has stood in line for so long calls a writer of the reserve.
+const LATE: Duration = Duration::from_millis(5);
+
+/// After so many units that ended well, the next are trusted to do so: where failures are usual, nobody ever is.
+const TRUST: usize = 2048;
+
 /// How a caller hears whether its unit was committed.
 pub(super) type Receipt = oneshot::Sender<Result<(), Error>>;
 
-/// First come, first served, by several writers.
+/// First come, first served, by a few writers, and by those of a reserve when these do not keep up: units that wait for one
+/// writer share a transaction, which costs less than one for each, as long as the wait is short.
 pub(super) struct Line {
     queue: Mutex<VecDeque<Request>>,
     /// A permit for each request in the queue.
     arrived: Semaphore,
+    /// A permit for a writer of the reserve that is called.
+    called: Semaphore,
     /// How many units a group may have now, and how many at best.
     group: AtomicUsize,
     largest: usize,
     /// Commits since the last collision or growth.
     calm: AtomicUsize,
+    /// Units since the last that left a transaction in disorder.
+    orderly: AtomicUsize,
 }
 
 /// A unit in the line.
@@ -53,10 +74,27 @@ impl Line {
         Self {
             queue: Mutex::default(),
             arrived: Semaphore::new(0),
+            called: Semaphore::new(0),
             group: AtomicUsize::new(largest),
             largest,
             calm: AtomicUsize::new(0),
+            orderly: AtomicUsize::new(TRUST),
         }
+    }
+
+    /// Whether units are trusted to end well.
+    pub(super) fn trusts(&self) -> bool {
+        self.orderly.load(Relaxed) >= TRUST
+    }
+
+    /// A unit ended, and left nothing in its transaction that must not stay.
+    pub(super) fn ended_well(&self) {
+        self.orderly.fetch_add(1, Relaxed);
+    }
+
+    /// A unit left a transaction in disorder.
+    pub(super) fn ended_badly(&self) {
+        self.orderly.store(0, Relaxed);
     }
 
     /// How many units a group may have.
@@ -89,14 +127,38 @@ impl Line {
             queue.push_back(Request { first: false, lent });
         }
         self.arrived.add_permits(1);
-        lends.await.unwrap_or_else(|_| Err(unavailable("the writers are gone")))
+        self.wait(lends).await
     }
 
     /// Waits for a connection in a transaction of its own, before everyone in line.
     pub(super) async fn join_first(&self) -> Result<Lent, Error> {
         let (lent, lends) = oneshot::channel();
         self.put_back(Request { first: true, lent });
-        lends.await.unwrap_or_else(|_| Err(unavailable("the writers are gone")))
+        self.wait(lends).await
+    }
+
+    async fn wait(&self, mut lends: oneshot::Receiver<Result<Lent, Error>>) -> Result<Lent, Error> {
+        let mut patience = LATE;
+        let lent = loop {
+            if let Ok(lent) = timeout(patience, &mut lends).await {
+                break lent;
+            }
+            if self.called.available_permits() == 0 {
+                self.called.add_permits(1);
+            }
+            patience *= 2;
+        };
+        lent.unwrap_or_else(|_| Err(unavailable("the writers are gone")))
+    }
+
+    /// The next unit, for a writer of the reserve: when somebody has called. `None` when the line is closed.
+    pub(super) async fn next_when_called(&self) -> Option<Request> {
+        loop {
+            self.called.acquire().await.ok()?.forget();
+            if let Some(request) = self.next_at_once() {
+                return Some(request);
+            }
+        }
     }
 
     /// The next unit, for a transaction that is yet to begin. `None` when the line is closed.
@@ -147,6 +209,7 @@ impl Line {
     /// Lets the writers end once they have nothing to do.
     pub(super) fn close(&self) {
         self.arrived.close();
+        self.called.close();
     }
 
     /// A panic while the queue was held cannot have left it half changed.
@@ -158,17 +221,31 @@ impl Line {
 /// How a turn ended.
 pub(super) enum End {
     /// Well: commit it and tell.
-    Saved(Receipt),
-    /// By a refusal, a panic, or the caller's leaving: undo it.
+    Saved(Saved),
+    /// By a refusal, a panic, or the caller's leaving, before it left anything in the transaction.
+    Nothing,
+    /// The same, and something has to be undone.
     Undone,
 }
+
+/// A unit that has ended well and waits for its commit.
+pub(super) struct Saved {
+    /// Its statements, each with a digest of its answer. None if they alone do not say what it did.
+    pub(super) journal: Option<Journal>,
+    /// The rows that are yet to be written.
+    pub(super) pending: Pending,
+    pub(super) receipt: Receipt,
+}
+
+/// Statements, each with a digest of its answer.
+pub(super) type Journal = Vec<(Statement, u64)>;
 
 impl Request {
     /// Lends the connection to this unit, and waits until it comes back, which it does whatever becomes of the caller.
     /// `company` says that others are in the transaction.
     pub(super) async fn lend(self, connection: PgConnection, company: bool) -> Option<(PgConnection, End)> {
         let (back, returned) = oneshot::channel();
-        let lent = Lent { connection: Some((connection, back)), company, in_flight: false };
+        let lent = Lent { connection: Some((connection, back)), company, in_flight: false, left: false };
         // Whoever has left meanwhile does not take it; then it is dropped, and so returned.
         drop(self.lent.send(Ok(lent)));
         returned.await.ok()
@@ -185,6 +262,8 @@ pub(super) struct Lent {
     connection: Option<(PgConnection, oneshot::Sender<(PgConnection, End)>)>,
     company: bool,
     in_flight: bool,
+    /// Something of the turn is in the transaction, be it a failure.
+    left: bool,
 }
 
 impl Lent {
@@ -203,21 +282,27 @@ impl Lent {
         }
         let answer = statement.run(connection).await;
         self.in_flight = false;
+        self.left |= answer.as_ref().map_or(true, |answer| statement.leaves_something(answer));
         answer
     }
 
     /// Ends the turn well.
-    pub(super) fn save(&mut self, receipt: Receipt) -> Result<(), Error> {
+    pub(super) fn save(&mut self, saved: Saved) -> Result<(), Error> {
         if self.in_flight {
             return Err(Error::internal("a unit ended before one of its statements"));
         }
-        self.give_back(End::Saved(receipt));
+        self.give_back(End::Saved(saved));
         Ok(())
+    }
+
+    /// Whether nothing of the turn is in the transaction.
+    pub(super) fn left_nothing(&self) -> bool {
+        !self.left && !self.in_flight
     }
 
     /// Ends the turn; nothing of it remains.
     pub(super) fn undo(&mut self) {
-        self.give_back(End::Undone);
+        self.give_back(if self.left_nothing() { End::Nothing } else { End::Undone });
     }
 
     fn give_back(&mut self, end: End) {

@@ -35,6 +35,8 @@ use crate::{
 
 /// How many units share a transaction at most. Each holds its locks until the last of them is done.
 const GROUP: usize = 16;
+/// How many writers are always at work. The others are called when these do not keep up.
+const ALWAYS: u32 = 2;
 /// How many prepared statements a connection keeps.
 const STATEMENTS: usize = 256;
 /// How long connecting may take.
@@ -76,10 +78,13 @@ impl Postgres {
         let writers = (pool / 2).max(1);
         let readers = Pool::new(pool.saturating_sub(writers).max(1));
         readers.put_all(vec![connection]);
-        let line = Arc::new(Line::new(options.group_limit.clamp(1, GROUP)));
-        for _ in 0..writers {
+        let group = options.group_limit.clamp(1, GROUP);
+        let line = Arc::new(Line::new(group));
+        // Where units share nothing, waiting for a writer gains nothing.
+        let always = if group == 1 { writers } else { ALWAYS };
+        for number in 0..writers {
             let (server, line, shared) = (server.clone(), line.clone(), shared.clone());
-            tokio::spawn(Writer { server, line, shared }.work());
+            tokio::spawn(Writer { server, line, shared, reserve: number >= always }.work());
         }
         Ok(Self { server, line, writers: writers as usize, readers, asking: Mutex::new(()) })
     }

@@ -84,12 +84,21 @@ impl Statement {
         Self { sql, binds: Binds::Values(binds.to_vec()), wants: Wants::Count }
     }
 
-    pub(super) fn columns(sql: &'static str, columns: Vec<Columns>) -> Self {
-        Self { sql: sql.into(), binds: Binds::Columns(columns), wants: Wants::Count }
+    pub(super) fn columns(sql: Cow<'static, str>, columns: Vec<Columns>) -> Self {
+        Self { sql, binds: Binds::Columns(columns), wants: Wants::Count }
     }
 
     pub(super) fn batch(sql: &'static str) -> Self {
         Self { sql: sql.into(), binds: Binds::Batch, wants: Wants::Count }
+    }
+
+    /// Whether something of it stays in the transaction, going by the answer.
+    pub(super) fn leaves_something(&self, answer: &Answer) -> bool {
+        match (&self.binds, answer) {
+            (Binds::Batch, _) => true,
+            (_, Answer::Count(touched)) => *touched > 0,
+            (_, Answer::Rows(_)) => !self.sql.starts_with("SELECT"),
+        }
     }
 
     pub(super) async fn run(&self, connection: &mut PgConnection) -> Result<Answer, sqlx::Error> {

@@ -8,6 +8,7 @@
 use std::{
     borrow::Cow,
     hash::{BuildHasher, RandomState},
+    mem,
     sync::Arc,
     time::Duration,
 };
@@ -16,10 +17,11 @@ use kit::Error;
 use tokio::sync::oneshot;
 
 use super::{
-    line::{Lent, Line},
+    line::{Journal, Lent, Line, Saved},
     statement::{Answer, Columns, Conflict, Statement, refused},
 };
 use crate::{
+    db::flush::Pending,
     error::conflict,
     value::{Bind, Row},
 };
@@ -33,8 +35,8 @@ const PAUSE: Duration = Duration::from_millis(50);
 pub(in crate::db) struct Turn {
     line: Arc<Line>,
     lent: Lent,
-    /// Every statement so far, with a digest of its answer.
-    journal: Vec<(Statement, u64)>,
+    /// Every statement so far.
+    journal: Journal,
     /// A statement has failed, and the closure knows it: it can no longer be run again behind its back.
     failed: bool,
     /// The unit could not be brought back to where it was: whatever it still asks for, nothing of it will be saved.
@@ -61,7 +63,7 @@ impl Turn {
         sql: &'static str,
         columns: Vec<Columns>,
     ) -> Result<u64, Error> {
-        self.run(Statement::columns(sql, columns)).await.map(Answer::count)
+        self.run(Statement::columns(sql.into(), columns)).await.map(Answer::count)
     }
 
     /// Statements without parameters.
@@ -69,13 +71,29 @@ impl Turn {
         self.run(Statement::batch(sql)).await.map(|_| ())
     }
 
-    /// Ends the unit well. The answer comes when the group is on disk.
-    pub(in crate::db) fn end(mut self) -> Result<oneshot::Receiver<Result<(), Error>>, Error> {
+    /// Leaves the group before anything was written, to begin anew in a transaction of its own, when the group has
+    /// committed. Says whether it did: a unit that has no company stays.
+    pub(in crate::db) async fn leave_company(&mut self) -> Result<bool, Error> {
+        if self.lost || !self.lent.in_company() {
+            return Ok(false);
+        }
+        if !self.lent.left_nothing() {
+            return Err(Error::internal("a unit left its group after it had written"));
+        }
+        self.lent.undo();
+        self.journal.clear();
+        self.lent = self.line.join_first().await?;
+        Ok(true)
+    }
+
+    /// Ends the unit well, with the rows that are yet to be written. The answer comes when the group is on disk.
+    pub(in crate::db) fn end(mut self, pending: Pending) -> Result<oneshot::Receiver<Result<(), Error>>, Error> {
         if self.lost {
             return Err(conflict());
         }
         let (receipt, answer) = oneshot::channel();
-        self.lent.save(receipt).map(|()| answer)
+        let journal = (!self.failed).then_some(mem::take(&mut self.journal));
+        self.lent.save(Saved { journal, pending, receipt }).map(|()| answer)
     }
 
     async fn run(&mut self, statement: Statement) -> Result<Answer, Error> {
