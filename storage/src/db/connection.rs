@@ -52,7 +52,7 @@ impl Connection {
     pub(crate) async fn query(&mut self, sql: Cow<'static, str>, binds: &[Bind]) -> Result<Vec<Row>, Error> {
         self.counters.statement();
         match &mut self.way {
-            Way::SqliteTurn(turn) => turn.query(&sql, binds),
+            Way::SqliteTurn(turn) => turn.query(sql, binds),
             Way::SqliteReader(reader) => reader.query(&sql, binds),
             Way::PostgresTurn(turn) => turn.query(sql, binds).await,
             Way::PostgresReader(reader) => reader.query(sql, binds).await,
@@ -72,7 +72,7 @@ impl Connection {
     pub(crate) async fn execute(&mut self, sql: &'static str, binds: &[Bind]) -> Result<u64, Error> {
         self.counters.statement();
         match &mut self.way {
-            Way::SqliteTurn(turn) => turn.execute(sql, binds),
+            Way::SqliteTurn(turn) => turn.execute(sql.into(), binds),
             Way::SqliteReader(reader) => reader.execute(sql, binds),
             Way::PostgresTurn(turn) => turn.execute(sql.into(), binds).await,
             Way::PostgresReader(reader) => reader.execute(sql, binds).await,
@@ -87,16 +87,16 @@ impl Connection {
         }
         let mut touched = 0;
         for (sql, binds) in each.rows.pieces(rows) {
-            touched += self.execute_piece(&sql, &binds)?;
+            touched += self.execute_piece(sql, &binds)?;
         }
         Ok(touched)
     }
 
     /// A part of a statement over many rows, on SQLite.
-    fn execute_piece(&self, sql: &str, binds: &[Bind]) -> Result<u64, Error> {
+    fn execute_piece(&mut self, sql: String, binds: &[Bind]) -> Result<u64, Error> {
         self.counters.statement();
-        match &self.way {
-            Way::SqliteTurn(turn) => turn.execute(sql, binds),
+        match &mut self.way {
+            Way::SqliteTurn(turn) => turn.execute(sql.into(), binds),
             _ => Err(Error::internal("only a unit on SQLite writes in pieces")),
         }
     }
@@ -134,10 +134,10 @@ impl Connection {
     /// unit.
     pub(super) fn end(self, pending: Pending) -> Result<oneshot::Receiver<Result<(), Error>>, Error> {
         match self.way {
-            Way::SqliteTurn(turn) => {
+            Way::SqliteTurn(mut turn) => {
                 for (sql, binds) in pending.into_pieces() {
                     self.counters.statement();
-                    turn.execute(&sql, &binds)?;
+                    turn.execute(sql, &binds)?;
                 }
                 turn.end()
             }

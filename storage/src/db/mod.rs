@@ -7,6 +7,7 @@ pub(crate) mod many;
 mod pool;
 mod postgres;
 mod sqlite;
+mod trust;
 
 use std::{
     sync::{

@@ -408,6 +408,38 @@ async fn a_lock_that_others_keep_is_a_conflict_and_a_caller_who_leaves_meanwhile
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_unit_that_waits_for_writers_who_are_held_up_is_served_by_the_reserve() {
+    let Some(database) = Database::postgres().await else { return };
+    // Three writers, two of them always at work.
+    let db = open(&database, Options { pool: 6, ..options() }).await;
+    let holders = ["a", "b"].map(|id| {
+        let (release, released) = oneshot::channel::<()>();
+        let (here, holds) = oneshot::channel::<()>();
+        let db = db.clone();
+        let holder = tokio::spawn(async move {
+            let write = db.write(async |unit| {
+                let value = add(unit, id, 1).await;
+                let _ = here.send(());
+                let _ = released.await;
+                value
+            });
+            write.await
+        });
+        (release, holds, holder)
+    });
+    let mut held = Vec::new();
+    for (release, holds, holder) in holders {
+        holds.await.unwrap();
+        held.push((release, holder));
+    }
+    assert_eq!(good(&db, "c").await.unwrap(), 1);
+    for (release, holder) in held {
+        release.send(()).unwrap();
+        assert_eq!(holder.await.unwrap().unwrap(), 1);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_statement_that_nobody_waited_for_condemns_its_unit() {
     let Some(database) = Database::postgres().await else { return };
     let db = open(&database, one_writer()).await;

@@ -2,9 +2,6 @@
 //!
 //! A group holds its locks until it commits, so where units want the same rows, groups get into each other's way. Whenever
 //! a unit has waited for rows in company in vain, groups become half as large; after a while without that they grow again.
-//!
-//! And a savepoint before each unit in company keeps its failure from the others, at the price of a trip. When units have
-//! ended well for a while they go without: then a failure costs its whole group a second run.
 
 use std::{
     collections::VecDeque,
@@ -25,7 +22,7 @@ use tokio::{
 
 use super::statement::{Answer, Statement};
 use crate::{
-    db::flush::Pending,
+    db::{flush::Pending, trust::Trust},
     error::{overloaded, unavailable},
 };
 
@@ -37,9 +34,6 @@ const CALM: usize = 256;
 
 /// Whoever has stood in line for so long calls a writer of the reserve.
 const LATE: Duration = Duration::from_millis(5);
-
-/// After so many units that ended well, the next are trusted to do so: where failures are usual, nobody ever is.
-const TRUST: usize = 2048;
 
 /// How a caller hears whether its unit was committed.
 pub(super) type Receipt = oneshot::Sender<Result<(), Error>>;
@@ -57,8 +51,7 @@ pub(super) struct Line {
     largest: usize,
     /// Commits since the last collision or growth.
     calm: AtomicUsize,
-    /// Units since the last that left a transaction in disorder.
-    orderly: AtomicUsize,
+    pub(super) trust: Trust,
 }
 
 /// A unit in the line.
@@ -78,23 +71,8 @@ impl Line {
             group: AtomicUsize::new(largest),
             largest,
             calm: AtomicUsize::new(0),
-            orderly: AtomicUsize::new(TRUST),
+            trust: Trust::new(),
         }
-    }
-
-    /// Whether units are trusted to end well.
-    pub(super) fn trusts(&self) -> bool {
-        self.orderly.load(Relaxed) >= TRUST
-    }
-
-    /// A unit ended, and left nothing in its transaction that must not stay.
-    pub(super) fn ended_well(&self) {
-        self.orderly.fetch_add(1, Relaxed);
-    }
-
-    /// A unit left a transaction in disorder.
-    pub(super) fn ended_badly(&self) {
-        self.orderly.store(0, Relaxed);
     }
 
     /// How many units a group may have.

@@ -97,16 +97,16 @@ impl Writer {
             let alone = done.is_empty();
             match end {
                 End::Saved(saved) => {
-                    self.line.ended_well();
+                    self.line.trust.ended_well();
                     done.push(saved);
                     guarded = false;
                 }
-                End::Nothing if !alone => self.line.ended_well(),
+                End::Nothing if !alone => self.line.trust.ended_well(),
                 End::Nothing | End::Undone if alone => {
                     return After::Idle(undo(&mut connection, "ROLLBACK").await.ok().map(|()| connection));
                 }
                 End::Nothing | End::Undone => {
-                    self.line.ended_badly();
+                    self.line.trust.ended_badly();
                     if !guarded {
                         return self.apart(connection, done).await;
                     }
@@ -119,7 +119,7 @@ impl Writer {
             let full = done.len() >= self.line.group() || began.elapsed() > OLDEST;
             next = if full { None } else { self.line.next_in_company() };
             if next.is_some() && !guarded {
-                guarded = !self.line.trusts();
+                guarded = !self.line.trust.holds();
                 let joined = match (alone, guarded) {
                     (true, true) => IN_COMPANY_WITH_SAVEPOINT,
                     (true, false) => IN_COMPANY,
