@@ -89,7 +89,9 @@ impl Banner {
         }
         lines.push(String::new());
         lines.push("  Try:".to_owned());
-        lines.extend(examples(base, &running.address.to_string()).into_iter().map(|line| format!("    {line}")));
+        lines.extend(
+            examples(base, &running.address.to_string(), self.demo).into_iter().map(|line| format!("    {line}")),
+        );
         lines.iter().map(|line| line.trim_end()).collect::<Vec<_>>().join("\n")
     }
 }
@@ -99,11 +101,14 @@ fn print(line: &str) {
     let _ = writeln!(std::io::stdout(), "{line}");
 }
 
-/// Calls that work as they stand, in the order of a first look around.
-pub fn examples(base: &str, address: &str) -> Vec<String> {
-    vec![
+/// Calls that work as they stand, in the order of a first look around. Only a demo has somebody to log in as.
+pub fn examples(base: &str, address: &str, demo: bool) -> Vec<String> {
+    let public = [
         format!("curl '{base}/api/v1/assets?page_size=5'"),
         format!("curl -N '{base}/api/v1/tickers:watch?units=BTC'"),
+        format!("grpcurl -plaintext {address} list"),
+    ];
+    let personal = [
         format!(
             "TOKEN=$(curl -s {base}/api/v1/auth/login --json '{{\"email\":\"alice@agora.example\",\"password\":\"alice-demo-1\"}}' | sed 's/.*\"accessToken\":\"\\([^\"]*\\)\".*/\\1/')"
         ),
@@ -114,6 +119,6 @@ pub fn examples(base: &str, address: &str) -> Vec<String> {
             "curl {base}/api/v1/orders -H \"Authorization: Bearer $TOKEN\" -H \"Idempotency-Key: $(cat /proc/sys/kernel/random/uuid)\" --json '{{\"marketTrade\":{{\"side\":\"SIDE_BUY\",\"quantity\":{{\"value\":\"0.001\",\"unit\":\"BTC\"}}}}}}'"
         ),
         format!("curl {base}/api/v1/portfolio -H \"Authorization: Bearer $TOKEN\""),
-        format!("grpcurl -plaintext {address} list"),
-    ]
+    ];
+    public.into_iter().chain(personal.into_iter().filter(|_| demo)).collect()
 }

@@ -81,7 +81,7 @@ fn welcome(demo: bool, address: SocketAddr) -> String {
         lines.push(String::new());
     }
     lines.push("Try:".to_owned());
-    let calls = banner::examples(&format!("http://{address}"), &address.to_string());
+    let calls = banner::examples(&format!("http://{address}"), &address.to_string(), demo);
     lines.extend(calls.into_iter().map(|call| format!("  {call}")));
     lines.join("\n")
 }

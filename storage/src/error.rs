@@ -50,6 +50,12 @@ pub(crate) fn too_slow() -> Error {
     Error::named("DEADLINE_EXCEEDED", "This took too long and was undone. Repeat it with the same request_id.")
 }
 
+/// For a unit that has ended, whose commit is yet to be heard of.
+pub(crate) fn unheard() -> Error {
+    let message = "The database has not said in time whether this was saved. Repeat it with the same request_id.";
+    Error::named("DEADLINE_EXCEEDED", message)
+}
+
 /// What a caller outside the unit gets to see of an error inside it.
 pub(crate) fn outward(error: Error) -> Error {
     match violated(&error) {

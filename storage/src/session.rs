@@ -12,7 +12,7 @@ use crate::{
 /// A way to run statements, inside a unit or a read. Store functions take `&mut Session` and so serve both.
 ///
 /// Statements are the portable subset (TEXT, BIGINT, BYTEA, `$n`, RETURNING, ON CONFLICT) with parameters `$1`, `$2`, …;
-/// sums and comparisons in a result are cast to BIGINT. A statement that fails ends its unit: what is sent after it is
+/// sums and comparisons in a result are cast to BIGINT. What begins with SELECT only reads, and calls no function that writes. A statement that fails ends its unit: what is sent after it is
 /// refused, and nothing of the unit is saved, on both databases alike.
 pub struct Session {
     pub(crate) connection: Connection,

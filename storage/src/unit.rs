@@ -1,5 +1,5 @@
-//! A unit: what is saved together or not at all. Rows of history, facts and stored replies are buffered and written by
-//! the unit itself at its end.
+//! A unit: what is saved together or not at all. Rows of history, facts and stored replies are buffered and written
+//! at its end.
 
 use std::{
     ops::{Deref, DerefMut},

@@ -234,8 +234,11 @@ impl Service {
                 (catalog.price_trade(request).await?.into_inner().quote, None)
             }
             Some(Asked::QuotedPurchase(_)) | None => {
-                let error = Error::new(Reason::InvalidField, "Say what to order.");
-                return Err(error.violation("order", "is required"));
+                let error = Error::new(
+                    Reason::InvalidField,
+                    "Say what to order: goods as `items`, or one of `quoted_purchase`, `quoted_trade` and `market_trade`.",
+                );
+                return Err(error.violation("items", "is required without one of them"));
             }
         };
         let quote = quote.ok_or_else(|| Error::internal("the catalog answers without a quote"))?;

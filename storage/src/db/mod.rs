@@ -22,7 +22,7 @@ use tokio::{sync::watch, time::timeout};
 
 use self::connection::{Connection, Way};
 use crate::{
-    error::{outward, overloaded, too_slow, unavailable, unusable},
+    error::{outward, overloaded, too_slow, unavailable, unheard, unusable},
     migration::{self, Migration, Schema},
     schema,
     session::Session,
@@ -201,7 +201,7 @@ impl Db {
         unit.session.alive().map_err(outward)?;
         let touched: Vec<String> = unit.pending.changes.iter().map(|step| step.aggregate.clone()).collect();
         // Past this limit nobody knows whether it was committed: the stored key answers a repeat.
-        timeout(COMMIT, save(unit)).await.unwrap_or_else(|_| Err(too_slow())).map_err(outward)?;
+        timeout(COMMIT, save(unit)).await.unwrap_or_else(|_| Err(unheard())).map_err(outward)?;
         self.0.shared.followers.tell(&touched);
         Ok(reply)
     }

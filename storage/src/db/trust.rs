@@ -32,3 +32,43 @@ impl Trust {
         self.0.store(0, Relaxed);
     }
 }
+
+/// Whether a statement leaves nothing in its transaction, going by its text and, where its answer is one, by the number of
+/// rows that it touched. What is no plain statement over rows may always leave something.
+pub(super) fn leaves_nothing(sql: &str, touched: Option<u64>) -> bool {
+    let over_rows = ["INSERT ", "UPDATE ", "DELETE "].iter().any(|word| sql.starts_with(word));
+    sql.starts_with("SELECT ") || over_rows && touched == Some(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn trust_is_there_at_first_is_lost_at_once_and_comes_back_slowly() {
+        let trust = Trust::new();
+        assert!(trust.holds());
+        trust.ended_badly();
+        for _ in 0..ENOUGH {
+            assert!(!trust.holds());
+            trust.ended_well();
+        }
+        assert!(trust.holds());
+    }
+
+    #[test]
+    fn only_what_reads_or_touches_no_row_leaves_nothing() {
+        assert!(leaves_nothing("SELECT 1", None));
+        assert!(leaves_nothing("INSERT INTO a VALUES (1) ON CONFLICT DO NOTHING", Some(0)));
+        for (sql, touched) in [
+            ("INSERT INTO a VALUES (1)", Some(1)),
+            ("INSERT INTO a VALUES (1) RETURNING b", None),
+            ("UPDATE a SET b = 1 RETURNING b", None),
+            ("WITH c AS (INSERT INTO a VALUES (1)) UPDATE a SET b = 1 WHERE b = 2", Some(0)),
+            ("ALTER TABLE a ADD COLUMN b TEXT", Some(0)),
+            ("LOCK TABLE a", Some(0)),
+        ] {
+            assert!(!leaves_nothing(sql, touched), "{sql}");
+        }
+    }
+}

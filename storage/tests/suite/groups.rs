@@ -80,7 +80,7 @@ async fn neighbours_of_refused_panicking_and_vanished_units_are_saved_and_share_
         assert_eq!(said, [Ok(1), Ok(1), refused[0], Ok(2), refused[1], Ok(3), refused[2], Ok(4)], "{}", database.url());
         assert_eq!((value(&db, "a").await, value(&db, "b").await, value(&db, "bad").await), (4, 1, 0));
         let after = db.stats();
-        // On PostgreSQL units are trusted until the first that fails, which parts those before it.
+        // Units are trusted until the first that fails: those before it run again, on PostgreSQL each by itself.
         let commits = if database.is_postgres() { 3 } else { 1 };
         assert_eq!((after.units - before.units, after.commits - before.commits), (5, commits), "{}", database.url());
     }

@@ -13,6 +13,7 @@ use sqlx::{
 };
 
 use crate::{
+    db::trust::leaves_nothing,
     error::{conflict, locked, too_slow, unavailable, violation},
     value::{Bind, Row, Value},
 };
@@ -96,8 +97,8 @@ impl Statement {
     pub(super) fn leaves_something(&self, answer: &Answer) -> bool {
         match (&self.binds, answer) {
             (Binds::Batch, _) => true,
-            (_, Answer::Count(touched)) => *touched > 0,
-            (_, Answer::Rows(_)) => !self.sql.starts_with("SELECT"),
+            (_, Answer::Count(touched)) => !leaves_nothing(&self.sql, Some(*touched)),
+            (_, Answer::Rows(_)) => !leaves_nothing(&self.sql, None),
         }
     }
 

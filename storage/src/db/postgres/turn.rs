@@ -2,7 +2,7 @@
 //!
 //! A transaction keeps the locks of all its units until it commits, so units that lock their rows in order can still wait
 //! for each other when they share transactions. Therefore nobody waits long for a lock in company: the unit leaves the
-//! group, which commits and so lets go of its locks, and is run again at the head of a transaction of its own. The caller
+//! group, which is saved without it and so lets go of its locks, and is run again at the head of a transaction of its own. The caller
 //! notices nothing: its statements are repeated from a journal, and it goes on if each has the same answer as before.
 
 use std::{

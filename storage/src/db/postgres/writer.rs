@@ -88,6 +88,7 @@ impl Writer {
         let mut done: Vec<Saved> = Vec::new();
         // Whether a savepoint keeps a failure of the unit from the others.
         let mut guarded = false;
+        let mut company = false;
         let mut next = Some(first);
         while let Some(request) = next {
             let Some((returned, end)) = request.lend(connection, !done.is_empty()).await else {
@@ -118,6 +119,7 @@ impl Writer {
             }
             let full = done.len() >= self.line.group() || began.elapsed() > OLDEST;
             next = if full { None } else { self.line.next_in_company() };
+            company |= next.is_some();
             if next.is_some() && !guarded {
                 guarded = !self.line.trust.holds();
                 let joined = match (alone, guarded) {
@@ -133,10 +135,10 @@ impl Writer {
                 }
             }
         }
-        match self.flush(&mut connection, &mut done).await {
+        match self.flush(&mut connection, &mut done, company).await {
             Ok(()) => self.commit(connection, done).await,
             Err(error) if gone(&error) => lose(done, &refused(error)),
-            Err(_) if done.len() > 1 => self.apart(connection, done).await,
+            Err(_) if company => self.apart(connection, done).await,
             Err(error) => {
                 lose(done, &refused(error));
                 After::Idle(undo(&mut connection, "ROLLBACK").await.ok().map(|()| connection))
@@ -144,10 +146,10 @@ impl Writer {
         }
     }
 
-    /// Writes the rows that the units have buffered, all in one statement.
-    async fn flush(&self, connection: &mut PgConnection, done: &mut [Saved]) -> Result<(), sqlx::Error> {
+    /// Writes the rows that the units have buffered, all in one statement. After a unit in company they can be written again.
+    async fn flush(&self, connection: &mut PgConnection, done: &mut [Saved], company: bool) -> Result<(), sqlx::Error> {
         let statement = match done {
-            [saved] if saved.pending.is_small() && !saved.pending.is_empty() => {
+            [saved] if !company && saved.pending.is_small() && !saved.pending.is_empty() => {
                 let (sql, binds) = mem::take(&mut saved.pending).into_one();
                 Statement::change(sql.into(), &binds)
             }
@@ -198,7 +200,7 @@ impl Writer {
                 return Ok(false);
             }
         }
-        self.flush(connection, std::slice::from_mut(saved)).await?;
+        self.flush(connection, std::slice::from_mut(saved), false).await?;
         failpoint::hit_in(self.shared.name, "before-commit");
         run(connection, "COMMIT").await?;
         failpoint::hit_in(self.shared.name, "after-commit");

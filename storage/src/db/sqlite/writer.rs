@@ -21,7 +21,10 @@ use tokio::sync::{Mutex, Notify, OwnedMutexGuard, oneshot};
 
 use super::statement::{change, execute, query, refused};
 use crate::{
-    db::{Shared, trust::Trust},
+    db::{
+        Shared,
+        trust::{Trust, leaves_nothing},
+    },
     error::{conflict, unavailable},
     failpoint,
     value::{Bind, Row},
@@ -42,11 +45,19 @@ pub(super) struct Writer {
     open: bool,
     /// The units of the open group that have ended well and wait for its commit.
     saved: Vec<Saved>,
-    /// Whether those of the open group keep journals, and no savepoints.
-    journals: bool,
+    guard: Guard,
     trust: Trust,
     limit: usize,
     shared: Arc<Shared>,
+}
+
+/// What keeps the failure of a unit from the others of the open group.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Guard {
+    /// There are no others.
+    Nothing,
+    Savepoint,
+    Journal,
 }
 
 struct Saved {
@@ -54,10 +65,10 @@ struct Saved {
     receipt: oneshot::Sender<Result<(), Error>>,
 }
 
-/// A statement of a unit, with a digest of its answer.
+/// A statement of a unit, with a digest of its answer; none where it failed.
 struct Done {
     statement: Statement,
-    digest: u64,
+    digest: Option<u64>,
 }
 
 enum Statement {
@@ -75,8 +86,8 @@ enum Answer {
 
 impl Writer {
     pub(super) fn new(connection: Connection, called: Arc<Notify>, limit: usize, shared: Arc<Shared>) -> Self {
-        let (saved, trust) = (Vec::new(), Trust::new());
-        Self { connection, called, open: false, saved, journals: false, trust, limit, shared }
+        let (saved, guard, trust) = (Vec::new(), Guard::Nothing, Trust::new());
+        Self { connection, called, open: false, saved, guard, trust, limit, shared }
     }
 
     pub(super) fn connection(&self) -> &Connection {
@@ -92,8 +103,11 @@ impl Writer {
             if !self.begin_group()? {
                 return Ok(false);
             }
-            // A group of one has nobody to be kept from.
-            self.journals = self.limit > 1 && self.trust.holds();
+            self.guard = match self.limit {
+                1 => Guard::Nothing,
+                _ if self.trust.holds() => Guard::Journal,
+                _ => Guard::Savepoint,
+            };
             self.called.notify_one();
         }
         self.guard().map(|()| true)
@@ -110,7 +124,10 @@ impl Writer {
     }
 
     fn guard(&self) -> Result<(), Error> {
-        if self.journals { Ok(()) } else { execute(&self.connection, "SAVEPOINT unit") }
+        match self.guard {
+            Guard::Savepoint => execute(&self.connection, "SAVEPOINT unit"),
+            Guard::Nothing | Guard::Journal => Ok(()),
+        }
     }
 
     /// Undoes the unit that is open, which has left something in the group or not; its neighbours keep what they did.
@@ -124,10 +141,10 @@ impl Writer {
         } else {
             self.trust.ended_well()
         }
-        let undone = match (self.journals, left) {
-            (true, false) => Ok(()),
-            (true, true) => self.repeat(),
-            (false, _) => self.back_to_savepoint(),
+        let undone = match (self.guard, left) {
+            (Guard::Savepoint, _) => self.back_to_savepoint(),
+            (Guard::Nothing | Guard::Journal, false) => Ok(()),
+            (Guard::Nothing | Guard::Journal, true) => self.repeat(),
         };
         if let Err(error) = undone {
             self.lose(&error);
@@ -142,39 +159,34 @@ impl Writer {
     /// has written in between.
     fn repeat(&mut self) -> Result<(), Error> {
         self.roll_back();
-        self.journals = false;
+        self.guard = Guard::Savepoint;
         // The committer was called already, for this group.
         if !self.begin_group()? {
             return Err(conflict());
         }
-        for unit in mem::take(&mut self.saved) {
-            let repeated = self.guard().and_then(|()| self.run_again(&unit.journal));
-            let ended = match repeated {
-                Ok(true) => execute(&self.connection, "RELEASE unit"),
-                Ok(false) => self.back_to_savepoint().and(Err(conflict())),
-                Err(error) => self.back_to_savepoint().and(Err(error)),
-            };
-            match ended {
-                // Without a transaction, which SQLite itself has rolled back, the next would commit by itself.
-                Err(error) if self.connection.is_autocommit() => {
-                    self.saved.push(unit);
-                    return Err(error);
-                }
-                Err(error) => drop(unit.receipt.send(Err(error))),
-                Ok(()) => self.saved.push(unit),
+        let mut others = mem::take(&mut self.saved).into_iter();
+        while let Some(unit) = others.next() {
+            self.guard()?;
+            let repeated = self.run_again(&unit.journal);
+            let ended = if repeated { execute(&self.connection, "RELEASE unit") } else { self.back_to_savepoint() };
+            if repeated || ended.is_err() {
+                self.saved.push(unit);
+            } else {
+                let _ = unit.receipt.send(Err(conflict()));
+            }
+            // Without its savepoint nobody knows what of the unit is there: the whole group is lost.
+            if let Err(error) = ended {
+                self.saved.extend(others);
+                return Err(error);
             }
         }
         Ok(())
     }
 
     /// Says whether every answer was the same.
-    fn run_again(&self, journal: &[Done]) -> Result<bool, Error> {
-        for Done { statement, digest } in journal {
-            if statement.run(&self.connection)?.digest() != *digest {
-                return Ok(false);
-            }
-        }
-        Ok(true)
+    fn run_again(&self, journal: &[Done]) -> bool {
+        let same = |done: &Done| done.digest == digest(&done.statement.run(&self.connection));
+        journal.iter().all(same)
     }
 
     /// Commits the open group and answers everyone in it.
@@ -251,11 +263,10 @@ impl Turn {
         }
         let answer = statement.run(&self.writer.connection);
         self.left |= answer.as_ref().map_or(true, |answer| statement.leaves_something(answer));
-        let answer = answer?;
-        if self.writer.journals {
-            self.journal.push(Done { digest: answer.digest(), statement });
+        if self.writer.guard == Guard::Journal {
+            self.journal.push(Done { digest: digest(&answer), statement });
         }
-        Ok(answer)
+        answer
     }
 
     /// Ends the unit well. The answer comes when the group it belongs to is on disk.
@@ -263,7 +274,7 @@ impl Turn {
         if self.writer.connection.is_autocommit() {
             return Err(unavailable("SQLite rolled the transaction of a unit back"));
         }
-        if !self.writer.journals {
+        if self.writer.guard == Guard::Savepoint {
             execute(&self.writer.connection, "RELEASE unit")?;
         }
         self.ended = true;
@@ -299,18 +310,17 @@ impl Statement {
     /// Whether something of it stays in the group, going by the answer.
     fn leaves_something(&self, answer: &Answer) -> bool {
         match (self, answer) {
-            (Self::Query(sql, _), _) => !sql.starts_with("SELECT"),
-            (_, Answer::Count(touched)) => *touched > 0,
+            (Self::Query(sql, _), _) => !leaves_nothing(sql, None),
+            (Self::Change(sql, _), Answer::Count(touched)) => !leaves_nothing(sql, Some(*touched)),
             _ => true,
         }
     }
 }
 
-impl Answer {
-    /// The same for the same answer.
-    fn digest(&self) -> u64 {
-        let mut hasher = DefaultHasher::new();
-        self.hash(&mut hasher);
-        hasher.finish()
-    }
+/// The same for the same answer.
+fn digest(answer: &Result<Answer, Error>) -> Option<u64> {
+    let answer = answer.as_ref().ok()?;
+    let mut hasher = DefaultHasher::new();
+    answer.hash(&mut hasher);
+    Some(hasher.finish())
 }
