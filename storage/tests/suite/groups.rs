@@ -410,9 +410,9 @@ async fn a_lock_that_others_keep_is_a_conflict_and_a_caller_who_leaves_meanwhile
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_unit_that_waits_for_writers_who_are_held_up_is_served_by_the_reserve() {
     let Some(database) = Database::postgres().await else { return };
-    // Three writers, two of them always at work.
-    let db = open(&database, Options { pool: 6, ..options() }).await;
-    let holders = ["a", "b"].map(|id| {
+    // Five writers, four of them always at work.
+    let db = open(&database, Options { pool: 10, ..options() }).await;
+    let holders = ["a", "b", "d", "e"].map(|id| {
         let (release, released) = oneshot::channel::<()>();
         let (here, holds) = oneshot::channel::<()>();
         let db = db.clone();

@@ -36,7 +36,7 @@ use crate::{
 /// How many units share a transaction at most. Each holds its locks until the last of them is done.
 const GROUP: usize = 16;
 /// How many writers are always at work. The others are called when these do not keep up.
-const ALWAYS: u32 = 2;
+const ALWAYS: u32 = 4;
 /// How many prepared statements a connection keeps.
 const STATEMENTS: usize = 256;
 /// How long connecting may take.
