@@ -174,7 +174,7 @@ impl Db {
     /// Units take turns at a few writers (SQLite has one) and share commits. `work` holds everyone behind it up, so it does
     /// no network call and no other write, and ends within the time limit. An error of `work`, or a statement that failed
     /// inside it, undoes the unit and no other. When the caller goes away before the end of `work`, nothing is saved; after
-    /// that, everything is. The future must be polled until it is done or dropped: one that is kept aside unpolled keeps its
+    /// that, everything is, unless the commit is refused. The future must be polled until it is done or dropped: one that is kept aside unpolled keeps its
     /// turn, and everyone behind it waiting.
     ///
     /// # Errors

@@ -185,7 +185,11 @@ impl Writer {
 
     /// Says whether every answer was the same.
     fn run_again(&self, journal: &[Done]) -> bool {
-        let same = |done: &Done| done.digest == digest(&done.statement.run(&self.connection));
+        // A statement that failed before may fail now for another reason, and take the transaction with it: what comes after
+        // would then commit by itself.
+        let same = |done: &Done| {
+            done.digest == digest(&done.statement.run(&self.connection)) && !self.connection.is_autocommit()
+        };
         journal.iter().all(same)
     }
 
