@@ -236,13 +236,30 @@ async fn a_purchase_by_card(client: &Client, admin: &Person) -> Result<()> {
         let request = json!({"requestId": key(), "paymentId": payment["id"], "amount": amount(value, "USD")});
         admin.call("payment.v1.PaymentService/CreateRefund", request).await
     };
-    let refunded = refund("5").await?["refund"].clone();
+    let refunded = refund("15").await?["refund"].clone();
     eventually("the refund succeeds", async || {
         let request = json!({"id": refunded["id"]});
         let shown = buyer.call("payment.v1.PaymentService/GetRefund", request).await.ok()?;
         (shown["refund"]["state"] == "STATE_SUCCEEDED").then_some(())
     })
     .await;
+    eventually("the order counts what support gave back", async || {
+        let shown = buyer.order(&order["id"]).await.ok()?;
+        (shown["purchase"]["refunded"] == amount("15.00", "USD")).then_some(())
+    })
+    .await;
+    let everything = json!({"requestId": key(), "orderId": order["id"], "lines": [good.times(1)]});
+    let back = buyer.call("order.v1.FulfillmentService/CreateReturn", everything).await?["return"].clone();
+    let request = json!({"requestId": key(), "id": back["id"], "restock": true});
+    admin.call("order.v1.FulfillmentService/ReceiveReturn", request).await?;
+    let shown = eventually("the money for the return is given back", async || {
+        let shown = buyer.call("order.v1.FulfillmentService/GetReturn", json!({"id": back["id"]})).await.ok()?;
+        (shown["return"]["state"] == "STATE_REFUNDED").then_some(shown["return"].clone())
+    })
+    .await;
+    let left = cents(&payment["amount"]) - 1_500;
+    assert_eq!(cents(&shown["amount"]), left, "{shown}");
+    assert_eq!(cents(&shown["givenBackBefore"]), cents(&back["amount"]) - left, "{shown}");
     let all = refund(text(&payment["amount"]["value"])).await;
     refused(client, all, "REFUND_EXCEEDS_CAPTURED", "can still be given back");
 

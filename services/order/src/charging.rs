@@ -116,23 +116,39 @@ pub async fn void(service: &Service, order: &Order, purchase: &Purchase) -> Resu
         Paid::Captured => {
             let kept = purchase.atoms(purchase.message().captured.as_ref())?;
             let due = purchase.atoms(payment.captured.as_ref())? - kept;
-            give_back(service, purchase, due, &order.id).await.map(|_| ())
+            give_back(service, purchase, due, &for_unshipped(&order.id)).await.map(|_| ())
         }
         _ => Err(Error::new(Reason::PaymentProcessing, "The provider has not let go of the money yet.")),
     }
 }
 
-/// Gives the money for pieces that came back: the refund, and how much it is. None if nothing is left to give back.
+/// What a refund is for that gives back what was taken for pieces that are not shipped any more.
+pub fn for_unshipped(order_id: &str) -> String {
+    format!("{order_id}/unshipped")
+}
+
+/// The money for pieces that came back.
+pub struct GivenBack {
+    /// `rfd_…`; empty if nothing was left to give back.
+    pub refund_id: String,
+    /// How much.
+    pub amount: Amount,
+    /// How much of what is due had been given back before.
+    pub before: Option<Amount>,
+}
+
+/// Gives the money for pieces that came back.
 ///
 /// # Errors
 /// What payment refuses, and what keeps it from answering.
-pub async fn refund(service: &Service, purchase: &Purchase, content: &Return) -> Result<(String, Amount), Error> {
+pub async fn refund(service: &Service, purchase: &Purchase, content: &Return) -> Result<GivenBack, Error> {
     let due = purchase.atoms(content.amount.as_ref())?;
-    let (id, atoms) = match purchase.message().payment_id.is_empty() {
+    let (refund_id, atoms) = match purchase.message().payment_id.is_empty() {
         true => (String::new(), due),
         false => give_back(service, purchase, due, &content.id).await?,
     };
-    Ok((id, purchase.amount(atoms)?))
+    let before = (due > atoms).then(|| purchase.amount(due - atoms)).transpose()?;
+    Ok(GivenBack { refund_id, amount: purchase.amount(atoms)?, before })
 }
 
 /// Gives money back for something, once: all that is due, or what was not given back otherwise. A refund that was made

@@ -80,6 +80,8 @@ pub enum Command {
     },
     /// The money for pieces that are back was given back.
     Refunded(Amount),
+    /// Support gave money back.
+    RefundedBySupport(Amount),
     /// The time to return goods is over.
     Complete,
 }

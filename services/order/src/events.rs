@@ -1,14 +1,17 @@
-//! What order does about the facts of others: what a provider told about a payment wakes the order that waits for it, and
-//! an order whose money is gone before everything was shipped is undone.
+//! What order does about the facts of others: what a provider told about a payment wakes the order that waits for it, an
+//! order whose money is gone before everything was shipped is undone, and what support gives back is noted.
 
-use contracts::payment::v1::{Payment, PaymentEvent, payment_event::Event as Fact};
+use contracts::{
+    order::v1::r#return::State as Stands,
+    payment::v1::{Payment, PaymentEvent, Refund, payment_event::Event as Fact},
+};
 use kit::{Error, Scope};
 use storage::{Event, Unit, consumer::Handler};
 
 use crate::{
     Service, charging,
-    order::{Command, State},
-    steps, store,
+    order::{Command, Order, State},
+    returns, steps, store,
 };
 
 /// The topics that order follows.
@@ -32,6 +35,7 @@ impl Handler for Reactions {
                 }
                 self.undo(unit, &payment).await
             }
+            Fact::RefundSucceeded(told) => self.note(unit, &payment, told.refund.unwrap_or_default()).await,
             _ => Ok(()),
         }
     }
@@ -41,16 +45,55 @@ impl Reactions {
     /// Undoes what was not shipped of an order that waits to be. While something else is under way on it, whoever ships
     /// the rest sees that the money is gone. What was let go by the order itself is no news to it.
     async fn undo(&self, unit: &mut Unit, payment: &Payment) -> Result<(), Error> {
-        let order = match store::lock(unit, &Scope::All, &payment.order_id).await {
-            Err(error) if error.code() == tonic::Code::NotFound => return Ok(()),
-            order => order?,
-        };
+        let Some(order) = paid_with(unit, payment).await? else { return Ok(()) };
         let waits = matches!(order.state, State::Confirmed | State::PartiallyFulfilled) && order.saga.is_idle();
-        if waits && order.purchase().is_some_and(|purchase| purchase.message().payment_id == payment.id) {
+        if waits {
             let why = steps::why(&charging::gone(payment));
             let command = Command::MoneyGone(why, unit.now() + self.0.0.settings.stuck_after);
             self.0.change(unit, &order, command, Vec::new()).await?;
         }
         Ok(())
     }
+
+    /// Notes what support has given back. What the order itself gives back, it notes itself.
+    async fn note(&self, unit: &mut Unit, payment: &Payment, refund: Refund) -> Result<(), Error> {
+        let Some(order) = paid_with(unit, payment).await? else { return Ok(()) };
+        if is_own(unit, &order, &refund).await? {
+            return Ok(());
+        }
+        let command = Command::RefundedBySupport(refund.amount.unwrap_or_default());
+        self.0.change(unit, &order, command, Vec::new()).await.map(|_| ())
+    }
+}
+
+/// The order that is paid with a payment, locked.
+async fn paid_with(unit: &mut Unit, payment: &Payment) -> Result<Option<Order>, Error> {
+    match store::lock(unit, &Scope::All, &payment.order_id).await {
+        Err(error) if error.code() == tonic::Code::NotFound => Ok(None),
+        Err(error) => Err(error),
+        Ok(order) => {
+            let same = order.purchase().is_some_and(|purchase| purchase.message().payment_id == payment.id);
+            Ok(same.then_some(order))
+        }
+    }
+}
+
+/// Whether the order has made a refund, or will take it for one that it was about to make.
+async fn is_own(unit: &mut Unit, order: &Order, refund: &Refund) -> Result<bool, Error> {
+    if refund.reference == charging::for_unshipped(&order.id) {
+        return Ok(true);
+    }
+    if !refund.reference.starts_with("rtn_") {
+        return Ok(false);
+    }
+    let content = match returns::load(unit, &Scope::All, &refund.reference).await {
+        Err(error) if error.code() == tonic::Code::NotFound => return Ok(false),
+        found => found?.content,
+    };
+    let taken = match content.state() {
+        Stands::Requested | Stands::Received => true,
+        Stands::Refunded => content.refund_id == refund.id,
+        Stands::Rejected | Stands::Unspecified => false,
+    };
+    Ok(taken && content.order_id == order.id)
 }

@@ -228,6 +228,10 @@ impl Order {
             (PartiallyFulfilled | Fulfilled | Completed, Command::Refunded(amount)) if self.is_on("rtn_") => {
                 (self.state, purchase.refund(amount)?, succeeded(), &[Fact::Updated])
             }
+            // Whatever else is under way: that money is gone from what can be given back.
+            (_, Command::RefundedBySupport(amount)) => {
+                (self.state, purchase.refund(amount)?, self.saga.clone(), &[Fact::Updated])
+            }
             (Fulfilled, Command::Complete) => {
                 self.must_be_idle()?;
                 (Completed, same(), succeeded(), &[Fact::Completed])
@@ -322,7 +326,9 @@ impl Order {
             | Command::Undone { .. }
             | Command::Unship { .. }
             | Command::CancelShipment { .. } => State::Cancelled,
-            Command::Receive { .. } | Command::Refunded(_) | Command::Complete => State::Completed,
+            Command::Receive { .. } | Command::Refunded(_) | Command::RefundedBySupport(_) | Command::Complete => {
+                State::Completed
+            }
         };
         let message = match self.state.is_final() {
             true => format!("The order has ended as {from}."),

@@ -60,6 +60,7 @@ pub fn cause(command: &Command) -> Cause {
         Command::CancelShipment { .. } => Cause::ShipmentCancelRequested,
         Command::Receive { .. } => Cause::ReturnReceived,
         Command::Refunded(_) => Cause::Refunded,
+        Command::RefundedBySupport(_) => Cause::RefundedBySupport,
         Command::Complete => Cause::ReturnTimeOver,
     }
 }

@@ -114,11 +114,16 @@ pub async fn carry_on(service: &Service, mut order: Order, task: Option<Task>) -
         };
         match applied {
             Ok(Some(pass)) => Pass { order, task } = pass,
-            // Somebody else was faster, and goes on with it.
             Ok(None) => {
                 let found = service.0.db.read(async |session| store::load(session, &Scope::All, &order.id).await);
-                order = found.await?.ok_or_else(|| store::missing("order", &order.id))?;
-                break;
+                let found = found.await?.ok_or_else(|| store::missing("order", &order.id))?;
+                let of = |order: &Order| (order.state, order.saga.state, order.saga.task.clone());
+                let same = of(&found) == of(&order);
+                order = found;
+                // What was changed beside the saga leaves it to us. Otherwise somebody else was faster, and goes on with it.
+                if !same {
+                    break;
+                }
             }
             Err(halt) => {
                 order = wait(service, &order, halt).await?;

@@ -20,7 +20,7 @@ use tonic::{Response, Status};
 
 use crate::{
     Service,
-    charging::{self, Funds},
+    charging::{self, Funds, GivenBack},
     giving_up,
     order::{Command, Order, Rejection},
     purchase::Purchase,
@@ -261,9 +261,10 @@ pub async fn take_back(service: &Service, purchase: &Purchase, open: &mut return
         open.restock = false;
     }
     let refund = charging::refund(service, purchase, &open.content).await;
-    let (refund_id, amount) = refund.map_err(|error| halt("refund", error))?;
+    let GivenBack { refund_id, amount, before } = refund.map_err(|error| halt("refund", error))?;
     failpoint::hit("return-after-refund");
-    (open.content.refund_id, open.content.amount) = (refund_id, Some(amount.clone()));
+    let content = &mut open.content;
+    (content.refund_id, content.amount, content.given_back_before) = (refund_id, Some(amount.clone()), before);
     Ok(Command::Refunded(amount))
 }
 

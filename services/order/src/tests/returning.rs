@@ -2,7 +2,11 @@
 
 use api::{order::State, r#return::State as Stands};
 
-use contracts::r#type::v1::Reason;
+use contracts::{
+    payment::v1::{Payment, Refund, RefundSucceeded, payment_event::Event},
+    r#type::v1::Reason,
+};
+use storage::Session;
 
 use super::{crashes::retry, fakes::Mood, *};
 
@@ -171,9 +175,62 @@ async fn a_return_whose_money_was_given_back_otherwise_gives_back_what_is_left()
             let refunded = receive(&bench, &announced.id, false).await.unwrap();
             assert_eq!((refunded.state(), refunded.amount.clone()), (Stands::Refunded, amount(left, "USD")));
             assert_eq!(refunded.refund_id.is_empty(), given == 3_500);
+            let before_that = if given == 3_500 { "10.00" } else { "6.00" };
+            assert_eq!(refunded.given_back_before, amount(before_that, "USD"));
             let order = bench.reaches(&me, &id, State::Fulfilled).await;
             assert_eq!(order.purchase.unwrap().refunded, amount(left, "USD"));
             assert_eq!(bench.payment.refunded() - before, 3_500.min(given + 1_000));
         }
+    }
+}
+
+#[tokio::test]
+async fn an_order_counts_what_support_gives_back_and_each_of_its_own_refunds_once() {
+    for bench in Bench::each_patient().await {
+        let me = user();
+        let id = shipped(&bench, &me).await;
+        let refunded = async || bench.get(&me, &id).await.unwrap().purchase.unwrap().refunded;
+        let told = async |(payment, refund): (Payment, Refund)| {
+            bench.hear(payment, Event::RefundSucceeded(RefundSucceeded { refund: Some(refund) })).await;
+        };
+        let announced = announce(&bench, &me, &id, 1).await.unwrap();
+        told(bench.payment.refund_for(&id, 250, "A scratch.")).await;
+        told(bench.payment.refund_for(&id, 50, &id)).await;
+        assert_eq!(refunded().await, amount("3.00", "USD"));
+
+        // Who gives the money for a return back before it is here has given it back for that.
+        let ahead = bench.payment.refund_for(&id, 1_000, &announced.id);
+        told(ahead.clone()).await;
+        assert_eq!(refunded().await, amount("3.00", "USD"));
+        let received = receive(&bench, &announced.id, true).await.unwrap();
+        assert_eq!((received.refund_id, received.given_back_before), (ahead.1.id.clone(), None));
+        told(ahead).await;
+        assert_eq!(refunded().await, amount("13.00", "USD"));
+        told(bench.payment.refund_for(&id, 100, &announced.id)).await;
+        assert_eq!(refunded().await, amount("14.00", "USD"));
+        assert_eq!(bench.payment.refunded(), 1_400);
+    }
+}
+
+#[tokio::test]
+async fn a_return_goes_on_when_support_gives_money_back_at_the_same_moment() {
+    for bench in Bench::each_patient().await {
+        let me = user();
+        let id = shipped(&bench, &me).await;
+        let announced = announce(&bench, &me, &id, 1).await.unwrap();
+        bench.payment.moods.set("refund", Mood::LosingAnswers);
+        assert_eq!(receive(&bench, &announced.id, true).await.unwrap().state(), Stands::Received);
+        bench.payment.moods.set("refund", Mood::Well);
+        let stale = bench.db.read(async |session: &mut Session| store::load(session, &Scope::All, &id).await);
+        let stale = stale.await.unwrap().unwrap();
+        let (payment, refund) = bench.payment.refund_for(&id, 250, "");
+        bench.hear(payment, Event::RefundSucceeded(RefundSucceeded { refund: Some(refund) })).await;
+        let pass = kit::call::run(
+            Call::background("order", Duration::from_secs(60)),
+            runner::carry_on(&bench.service, stale, None),
+        );
+        let order = pass.await.unwrap().order;
+        assert!(order.saga.is_idle(), "{:?}", order.saga);
+        assert_eq!(order.purchase().unwrap().message().refunded, amount("12.50", "USD"));
     }
 }

@@ -82,6 +82,14 @@ impl FakePayment {
         }
     }
 
+    /// Gives money back, as support would, and tells the refund.
+    pub fn refund_for(&self, order_id: &str, cents: i64, reference: &str) -> (Payment, Refund) {
+        let payment = self.payments().into_iter().find(|payment| payment.order_id == order_id).unwrap();
+        let asked = Asked { payment_id: payment.id.clone(), amount: dollars(cents), reference: reference.to_owned() };
+        let id = self.refund(asked, None).unwrap();
+        (payment, self.refunds().into_iter().find(|refund| refund.id == id).unwrap())
+    }
+
     /// Every refund.
     pub fn refunds(&self) -> Vec<Refund> {
         self.state.lock().unwrap().refunds.clone()
