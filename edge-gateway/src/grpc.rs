@@ -1,6 +1,8 @@
 //! gRPC as it comes: the same door as REST, then straight on. Health and reflection are answered here, for every service
 //! of the contract.
 
+use std::pin::pin;
+
 use http::{HeaderMap, HeaderValue, Request, Response, Version, header};
 use kit::{Body, Error, call, contract::Contract, guard, health::Health};
 use tokio::time::timeout_at;
@@ -63,11 +65,11 @@ impl Inner {
             let admitted = self.door.admit(&method, request.headers(), intake.client, intake.trace)?;
             let deadline = admitted.call.deadline;
             let request = forward(request, intake);
-            let work = async {
+            let work = pin!(async {
                 // One message is read and checked here; a stream is the service's to read.
                 let request = if method.client_streaming { request } else { self.check(&method, request).await? };
                 call::run(admitted.call, self.upstream.link().oneshot(request)).await
-            };
+            });
             let answer = match deadline {
                 Some(deadline) if !method.client_streaming => {
                     timeout_at(deadline, work).await.unwrap_or_else(|_| Err(kit::timeout::error(&method).into()))

@@ -1,6 +1,6 @@
 //! A REST request from its match to its answer.
 
-use std::{collections::BTreeSet, sync::Arc, time::Duration};
+use std::{collections::BTreeSet, pin::pin, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method as Verb, Request, Response, StatusCode, header};
@@ -50,7 +50,7 @@ impl Inner {
         call::run(call, async {
             let admitted = self.door.admit(&method, request.headers(), intake.client, intake.trace)?;
             let deadline = admitted.call.deadline;
-            let work = self.carry_out(&binding, &values, request, intake, admitted);
+            let work = pin!(self.carry_out(&binding, &values, request, intake, admitted));
             match deadline {
                 Some(deadline) if !method.server_streaming => {
                     let late = |_| Err(fields::as_sent(&self.codec, &binding, kit::timeout::error(&method).into()));

@@ -80,7 +80,8 @@ impl Edge {
             let lingers = request.version() < Version::HTTP_2;
             let body = |body| if lingers { Body::new(Lingering::new(body)) } else { Body::new(body) };
             let request = request.map(body);
-            async move { Ok::<_, Infallible>(edge.answer(request, client.ip()).await) }
+            // Boxed, since it is large and hyper moves it on.
+            Box::pin(async move { Ok::<_, Infallible>(edge.answer(request, client.ip()).await) })
         });
         let _ = stream.set_nodelay(true);
         builder.serve_connection(TokioIo::new(stream), service).into_owned()

@@ -159,8 +159,8 @@ impl Call {
 }
 
 /// Carries out `work` as part of `call`.
-pub async fn run<F: Future>(call: Call, work: F) -> F::Output {
-    CURRENT.scope(call, work).await
+pub fn run<F: Future>(call: Call, work: F) -> impl Future<Output = F::Output> {
+    CURRENT.scope(call, work)
 }
 
 /// The domain of errors raised in the running task: `order.agora`.

@@ -3,6 +3,7 @@
 
 use std::{
     convert::Infallible,
+    pin::pin,
     sync::Arc,
     task::{Context, Poll},
     time::Duration,
@@ -118,7 +119,7 @@ impl Inner {
         };
         let deadline = call.deadline;
         let domain = call.clone();
-        let work = call::run(domain, async {
+        let work = pin!(call::run(domain, async {
             let request = self.admit(&mut call, &method, request).await?;
             let caller = call.caller.clone().filter(|_| method.server_streaming);
             let response = call::run(call, self.handle(request)).await;
@@ -126,7 +127,7 @@ impl Inner {
                 Some(caller) => leash::hold(response, self.verifier.clone(), caller),
                 None => response,
             })
-        });
+        }));
         let answer = match deadline {
             Some(deadline) => tokio::time::timeout_at(deadline, work).await.unwrap_or_else(|_| Err(too_late(&method))),
             None => work.await,

@@ -53,7 +53,7 @@ async fn post(service: &Service, order: &Order) -> Result<String, Error> {
     let mut pause = PAUSE;
     loop {
         let limit = ATTEMPT.min(until.saturating_duration_since(Instant::now()));
-        let attempt = kit::call::run(call.detached(limit), attempt(service, request.clone()));
+        let attempt = kit::call::run(call.detached(limit), Box::pin(attempt(service, request.clone())));
         let result = tokio::time::timeout(limit, attempt).await.unwrap_or_else(|_| Err(too_slow()));
         let error = match result {
             Ok(transaction_id) => return Ok(transaction_id),

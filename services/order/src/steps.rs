@@ -293,7 +293,8 @@ pub async fn ask<T>(work: impl Future<Output = Result<Response<T>, Status>>) -> 
     let call = Call::current()?;
     let left = call.deadline.map_or(ATTEMPT, |until| until.saturating_duration_since(Instant::now()));
     let limit = ATTEMPT.min(left);
-    let attempt = kit::call::run(call.detached(limit), work);
+    // A call is large: in place, whatever asks would be several times as large.
+    let attempt = kit::call::run(call.detached(limit), Box::pin(work));
     let reply = tokio::time::timeout(limit, attempt).await.map_err(|_| too_slow())?;
     reply.map(Response::into_inner).map_err(Error::from)
 }

@@ -152,7 +152,8 @@ impl Provider for Wallet {
 /// Asks the ledger in the name of this service alone: a user's token may expire before a repeat.
 async fn ours<T>(work: impl Future<Output = Result<tonic::Response<T>, tonic::Status>> + Send) -> Result<T, Error> {
     let call = Call { caller: None, ..Call::current()? };
-    kit::call::run(call, work).await.map(tonic::Response::into_inner).map_err(Error::from)
+    // A call is large: in place, whatever asks would be several times as large.
+    kit::call::run(call, Box::pin(work)).await.map(tonic::Response::into_inner).map_err(Error::from)
 }
 
 fn hold_id(payment_id: &str) -> String {

@@ -184,7 +184,9 @@ impl Server {
             Purpose::Write => ("read committed", "off"),
         };
         let settings = [("default_transaction_isolation", isolation), ("default_transaction_read_only", read_only)];
-        match tokio::time::timeout(CONNECT, self.0.clone().options(settings).connect()).await {
+        let options = self.0.clone().options(settings);
+        // Rare, and so large that in place it would make the future of every statement large, whatever the database.
+        match tokio::time::timeout(CONNECT, Box::pin(options.connect())).await {
             Ok(connected) => connected,
             Err(_) => Err(sqlx::Error::PoolTimedOut),
         }
