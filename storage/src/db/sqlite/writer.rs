@@ -30,11 +30,18 @@ use crate::{
     value::{Bind, Row},
 };
 
-/// Commits the group that is open when its turn comes. It lets whoever is ready to write step into line first.
+/// How many rounds of the scheduler the committer lets pass: who was ready before it is in line after the first, and who
+/// is made ready by those after the next. Where nobody is, they take no time.
+const ROUNDS: usize = 4;
+
+/// Commits the group that is open when its turn comes. It lets whoever is ready to write, or about to be, step into line
+/// first.
 pub(super) async fn commit_when_called(called: Arc<Notify>, writer: Arc<Mutex<Writer>>) {
     loop {
         called.notified().await;
-        tokio::task::yield_now().await;
+        for _ in 0..ROUNDS {
+            tokio::task::yield_now().await;
+        }
         writer.lock().await.commit();
     }
 }
