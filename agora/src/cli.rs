@@ -12,6 +12,7 @@ use kit::{contract::Contract, telemetry};
 use sidecar::{Config, Endpoints};
 
 use crate::{
+    grant::{self, Grant},
     migrate::{self, Migrate},
     ports,
     role::{self, CaRole, EdgeRole, Role},
@@ -39,6 +40,8 @@ enum Verb {
     Ca(Box<CaRole>),
     /// Brings every database up to date and ends
     Migrate(Box<Migrate>),
+    /// Gives a role to someone who has an account: how a platform gets its first admin
+    Grant(Box<Grant>),
     /// Lists every route with its RPC and its policy
     Routes(Routes),
     /// Looks at the mesh
@@ -89,6 +92,7 @@ pub fn run() -> Result<()> {
         Verb::Edge(edge) => block_on(edge.role.platform.clone(), "edge", role::run_edge(*edge)),
         Verb::Ca(ca) => block_on(ca.platform.clone(), "ca", role::run_ca(*ca)),
         Verb::Migrate(migrate) => block_on(migrate.platform.clone(), "migrate", migrate::run(*migrate)),
+        Verb::Grant(grant) => block_on(grant.platform.clone(), "grant", grant::run(*grant)),
         Verb::Routes(Routes { output }) => print_routes(output),
         Verb::Mesh(MeshVerb::Explain { from, method }) => explain(&from, &method),
     }

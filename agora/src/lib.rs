@@ -6,6 +6,7 @@ pub mod cli;
 pub mod demo;
 pub mod direct;
 pub mod edge;
+pub mod grant;
 pub mod hold;
 pub mod host;
 pub mod keys;

@@ -8,13 +8,13 @@ use std::{
 
 use anyhow::{Context, Result};
 use kit::Clock;
-use serde_json::Value;
+use serde_json::{Value, json};
 use storage::{Db, Migration, Options};
 
 use crate::{
     client::Protocol,
     people::Person,
-    platform::{Platform, binary, contract},
+    platform::{Platform, binary, contract, eventually},
 };
 
 fn agora(arguments: &[&str], settings: &[(&str, &str)]) -> Result<Output> {
@@ -165,5 +165,35 @@ async fn a_data_folder_is_kept_between_runs_and_is_nobody_elses() -> Result<()> 
     let platform = Platform::one_process(&data, &["--direct"], &[])?;
     let again = person.on(&platform.client(Protocol::Rest)?);
     assert_eq!(again.available("USD").await?, "42.00", "the token and the money are still good");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn whoever_operates_a_platform_names_its_first_admin() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let data = folder.path().display().to_string();
+    let platform = Platform::one_process(folder.path(), &["--demo", "false"], &[])?;
+    let client = platform.client(Protocol::Rest)?;
+    let person = Person::register(&client).await?;
+    let list = async |person: &Person| person.call("user.v1.UserService/ListUsers", json!({})).await;
+    assert_eq!(list(&person).await.unwrap_err().reason, "ROLE_REQUIRED");
+    let said = told(&["grant", &person.email, "admin", "--data-dir", &data])?;
+    assert!(said.contains(&person.id) && said.contains("is admin"), "{said}");
+    let admin = Person::login(&client, &person.email, &person.password).await?;
+    list(&admin).await?;
+    eventually("the login from before has ended", async || {
+        (list(&person).await.err()?.reason == "TOKEN_REVOKED").then_some(())
+    })
+    .await;
+    let again = told(&["grant", &person.email, "admin", "--data-dir", &data])?;
+    assert!(again.contains("is admin already"), "{again}");
+    list(&admin).await?;
+    let nowhere = folder.path().join("nowhere");
+    let text = complaint(&["grant", &person.email, "admin", "--data-dir", &nowhere.display().to_string()], &[])?;
+    assert!(text.contains("--data-dir") && !nowhere.exists(), "{text}");
+    let text = complaint(&["grant", "nobody@test.example", "admin", "--data-dir", &data], &[])?;
+    assert!(text.contains("nobody has registered as `nobody@test.example`"), "{text}");
+    let text = complaint(&["grant", &person.email, "king", "--data-dir", &data], &[])?;
+    assert!(text.contains("support"), "{text}");
     Ok(())
 }

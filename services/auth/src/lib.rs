@@ -76,6 +76,24 @@ impl Default for Settings {
     }
 }
 
+/// Gives roles to a user beside those it has, past every RPC: for the people of a demo, and for whoever operates a platform.
+/// Ends the logins from before, and says so; but changes nothing for who has them already.
+///
+/// # Errors
+/// What the database refuses.
+pub async fn grant(db: &Db, user_id: &str, roles: &[&str]) -> Result<bool, Error> {
+    let granted = db.write(async |unit| {
+        let account = store::lock_account(unit, user_id).await?;
+        let added = roles.iter().map(|role| (*role).to_owned());
+        let wanted: Vec<_> = account.roles.iter().cloned().chain(added).collect();
+        match account.with_roles(&wanted, unit.now()) {
+            Some(account) => store::save_account(unit, &account).await.map(|()| true),
+            None => Ok(false),
+        }
+    });
+    granted.await
+}
+
 /// The auth service. Clones are the same service.
 #[derive(Clone)]
 pub struct Service(Arc<Inner>);
@@ -115,23 +133,6 @@ impl Service {
             consumer::run(follower, events::Reactions, draining.clone()),
             self.keep_up(&draining),
         );
-    }
-
-    /// Gives roles to a user beside those it has. For the people of a demo.
-    ///
-    /// # Errors
-    /// What the database refuses.
-    pub async fn grant(&self, user_id: &str, roles: &[&str]) -> Result<(), Error> {
-        let granted = self.0.db.write(async |unit| {
-            let account = store::lock_account(unit, user_id).await?;
-            let added = roles.iter().map(|role| (*role).to_owned());
-            let wanted: Vec<_> = account.roles.iter().cloned().chain(added).collect();
-            match account.with_roles(&wanted, unit.now()) {
-                Some(account) => store::save_account(unit, &account).await,
-                None => Ok(()),
-            }
-        });
-        granted.await
     }
 
     async fn keep_up(&self, draining: &Draining) {

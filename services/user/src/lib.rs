@@ -51,6 +51,15 @@ impl Default for Settings {
     }
 }
 
+/// Whose account has this email, if anybody's has; past every RPC, for whoever operates a platform.
+///
+/// # Errors
+/// What the database refuses.
+pub async fn id_of(db: &Db, email: &str) -> Result<Option<String>, Error> {
+    let known = db.read(async |session| store::credential(session, &user::normalise(email)).await).await?;
+    Ok(known.map(|credential| credential.user_id))
+}
+
 /// The user service. Clones are the same service.
 #[derive(Clone)]
 pub struct Service(Arc<Inner>);
@@ -88,8 +97,7 @@ impl Service {
     /// # Errors
     /// What the database and the hasher refuse.
     pub async fn seed(&self, id: &str, email: &str, password: &str, display_name: &str) -> Result<(), Error> {
-        let known = self.0.db.read(async |session| store::credential(session, &user::normalise(email)).await).await?;
-        if known.is_some() {
+        if id_of(&self.0.db, email).await?.is_some() {
             return Ok(());
         }
         match storage::again(|| self.open(id, email, password, display_name)).await {
