@@ -66,7 +66,7 @@ pub async fn update_location(unit: &mut Unit, request: api::UpdateLocationReques
 /// See [`Item::adjust`]; `ETAG_MISMATCH`; `RESOURCE_NOT_FOUND` for the location.
 pub async fn adjust(unit: &mut Unit, request: &api::AdjustStockRequest, known: bool) -> Result<Option<Item>, Error> {
     let location = match request.location_id.as_str() {
-        "" => store::stock::first_location(unit).await?.ok_or_else(|| not_found("active location", "at all"))?,
+        "" => store::stock::first_location(unit).await?.ok_or_else(no_location)?,
         id => find_location(unit, id).await?,
     };
     let now = unit.now();
@@ -154,6 +154,11 @@ pub async fn save(unit: &mut Unit, items: &[&Item], movements: &[Movement], told
     store::stock::save(unit, items).await?;
     store::stock::insert_movements(unit, movements).await?;
     told.into_iter().try_for_each(|told| store::tell(unit, told))
+}
+
+fn no_location() -> Error {
+    let message = "There is no active location. Make one first: `POST /api/v1/locations`.";
+    Error::new(Reason::ResourceNotFound, message).with("resource", "location")
 }
 
 /// What there is none of.
