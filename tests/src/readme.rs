@@ -59,7 +59,15 @@ async fn the_calls_of_the_readme_work_as_they_stand() -> Result<()> {
     let output = Command::new("bash").arg("-c").arg(&script).current_dir(folder.path()).output()?;
     let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     ensure!(output.status.success(), "{out}\n{err}");
-    for shown in ["STATE_FULFILLED", "marketValue", "STATE_HELD", "\"tickers\"", "STATE_SHIPPED", "STATE_REQUESTED"] {
+    for shown in [
+        "STATE_FULFILLED",
+        "marketValue",
+        "STATE_HELD",
+        "\"tickers\"",
+        "STATE_SHIPPED",
+        "STATE_REQUESTED",
+        "STATE_REFUNDED",
+    ] {
         ensure!(out.contains(shown), "`{shown}` is not in:\n{out}\n{err}");
     }
     ensure!(std::fs::read(folder.path().join("invoice.pdf"))?.starts_with(b"%PDF-"), "the invoice is no PDF");

@@ -116,15 +116,10 @@ pub async fn void(service: &Service, order: &Order, purchase: &Purchase) -> Resu
         Paid::Captured => {
             let kept = purchase.atoms(purchase.message().captured.as_ref())?;
             let due = purchase.atoms(payment.captured.as_ref())? - kept;
-            give_back(service, purchase, due, &for_unshipped(&order.id)).await.map(|_| ())
+            give_back(service, purchase, due, &order.id).await.map(|_| ())
         }
         _ => Err(Error::new(Reason::PaymentProcessing, "The provider has not let go of the money yet.")),
     }
-}
-
-/// What a refund is for that gives back what was taken for pieces that are not shipped any more.
-pub fn for_unshipped(order_id: &str) -> String {
-    format!("{order_id}/unshipped")
 }
 
 /// The money for pieces that came back.
@@ -162,7 +157,9 @@ async fn give_back(service: &Service, purchase: &Purchase, due: i64, what: &str)
     // Before the refunds: those that have lessened what is left are seen among them.
     let payment = load(service, payment_id.clone()).await?;
     let left = purchase.atoms(payment.captured.as_ref())? - purchase.atoms(payment.refunded.as_ref())?;
-    let made = refunds(service, payment_id, what).await?;
+    let mut made = refunds(service, payment_id).await?;
+    // What support gives back is something else, whatever it says that it is for.
+    made.retain(|refund| refund.automatic && refund.reference == what);
     let failed = made.iter().filter(|refund| refund.state() == Stands::Failed).count();
     if let Some(refund) = made.into_iter().find(|refund| refund.state() != Stands::Failed) {
         return given(purchase, refund);
@@ -189,13 +186,16 @@ fn given(purchase: &Purchase, refund: Refund) -> Result<(String, i64), Error> {
     }
 }
 
-/// The refunds of a payment that were made for something.
-async fn refunds(service: &Service, payment_id: &str, what: &str) -> Result<Vec<Refund>, Error> {
+/// The refunds of a payment, whoever made them.
+///
+/// # Errors
+/// What keeps payment from answering.
+pub async fn refunds(service: &Service, payment_id: &str) -> Result<Vec<Refund>, Error> {
     let (mut found, mut page_token) = (Vec::new(), String::new());
     for _ in 0..PAGES {
         let request = payment::ListRefundsRequest { page_size: PAGE, page_token, payment_id: payment_id.to_owned() };
         let reply = ask(money(service).list_refunds(request)).await?;
-        found.extend(reply.refunds.into_iter().filter(|refund| refund.reference == what));
+        found.extend(reply.refunds);
         page_token = reply.next_page_token;
         if page_token.is_empty() {
             return Ok(found);

@@ -1,17 +1,14 @@
 //! What order does about the facts of others: what a provider told about a payment wakes the order that waits for it, an
 //! order whose money is gone before everything was shipped is undone, and what support gives back is noted.
 
-use contracts::{
-    order::v1::r#return::State as Stands,
-    payment::v1::{Payment, PaymentEvent, Refund, payment_event::Event as Fact},
-};
+use contracts::payment::v1::{Payment, PaymentEvent, Refund, payment_event::Event as Fact};
 use kit::{Error, Scope};
 use storage::{Event, Unit, consumer::Handler};
 
 use crate::{
     Service, charging,
     order::{Command, Order, State},
-    returns, steps, store,
+    steps, store,
 };
 
 /// The topics that order follows.
@@ -55,12 +52,13 @@ impl Reactions {
         Ok(())
     }
 
-    /// Notes what support has given back. What the order itself gives back, it notes itself.
+    /// Notes what support has given back. What an order gives back for a return it notes with that; what was never taken for
+    /// it, in its own words, it does not count.
     async fn note(&self, unit: &mut Unit, payment: &Payment, refund: Refund) -> Result<(), Error> {
-        let Some(order) = paid_with(unit, payment).await? else { return Ok(()) };
-        if is_own(unit, &order, &refund).await? {
+        if refund.automatic {
             return Ok(());
         }
+        let Some(order) = paid_with(unit, payment).await? else { return Ok(()) };
         let command = Command::RefundedBySupport(refund.amount.unwrap_or_default());
         self.0.change(unit, &order, command, Vec::new()).await.map(|_| ())
     }
@@ -76,24 +74,4 @@ async fn paid_with(unit: &mut Unit, payment: &Payment) -> Result<Option<Order>, 
             Ok(same.then_some(order))
         }
     }
-}
-
-/// Whether the order has made a refund, or will take it for one that it was about to make.
-async fn is_own(unit: &mut Unit, order: &Order, refund: &Refund) -> Result<bool, Error> {
-    if refund.reference == charging::for_unshipped(&order.id) {
-        return Ok(true);
-    }
-    if !refund.reference.starts_with("rtn_") {
-        return Ok(false);
-    }
-    let content = match returns::load(unit, &Scope::All, &refund.reference).await {
-        Err(error) if error.code() == tonic::Code::NotFound => return Ok(false),
-        found => found?.content,
-    };
-    let taken = match content.state() {
-        Stands::Requested | Stands::Received => true,
-        Stands::Refunded => content.refund_id == refund.id,
-        Stands::Rejected | Stands::Unspecified => false,
-    };
-    Ok(taken && content.order_id == order.id)
 }

@@ -229,7 +229,7 @@ impl Purchase {
             };
             let (first, last) = (*counted, counted.saturating_add(pieces.quantity));
             if pieces.quantity < 1 || last > most {
-                return Err(too_many(pieces, most - first));
+                return Err(too_many(pieces, most - first, count));
             }
             *counted = last;
             let (quantity, total) = (line.quantity, self.atoms(line.total.as_ref())?);
@@ -307,8 +307,14 @@ fn check_address(lines: &[OrderLine], address: Option<&PostalAddress>, country_c
     }
 }
 
-fn too_many(pieces: &LineQuantity, left: i64) -> Error {
-    let message = format!("Of {} only {} can be taken.", pieces.variant_id, left.max(0));
+fn too_many(pieces: &LineQuantity, left: i64, count: Count) -> Error {
+    let (variant, most) = (&pieces.variant_id, left.max(0));
+    let message = match count {
+        Count::Shipped => format!("Of {variant} {most} pieces are left to be shipped. Ship no more than these."),
+        Count::Returned => format!(
+            "Of {variant} {most} pieces can come back: those that were shipped, and are not back or announced yet."
+        ),
+    };
     Error::new(Reason::QuantityLimit, message)
         .with("variant", &pieces.variant_id)
         .with("available", left.max(0).to_string())

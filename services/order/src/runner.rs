@@ -117,13 +117,21 @@ pub async fn carry_on(service: &Service, mut order: Order, task: Option<Task>) -
             Ok(None) => {
                 let found = service.0.db.read(async |session| store::load(session, &Scope::All, &order.id).await);
                 let found = found.await?.ok_or_else(|| store::missing("order", &order.id))?;
-                let of = |order: &Order| (order.state, order.saga.state, order.saga.task.clone());
+                let of = |order: &Order| (order.state, order.saga.state, order.saga.task.clone(), order.saga.deadline);
                 let same = of(&found) == of(&order);
                 order = found;
-                // What was changed beside the saga leaves it to us. Otherwise somebody else was faster, and goes on with it.
+                // Somebody else was faster, and goes on with it.
                 if !same {
                     break;
                 }
+                // It was changed beside the saga, which is left to us. What a step has noted on its task was not saved.
+                task = match find_task(service, &order).await {
+                    Ok(task) => task,
+                    Err(error) => {
+                        order = wait(service, &order, fault("load", error)).await?;
+                        break;
+                    }
+                };
             }
             Err(halt) => {
                 order = wait(service, &order, halt).await?;

@@ -10,14 +10,14 @@ use std::{
 use contracts::{
     inventory::v1::{Reservation, reservation},
     order::v1::{Shipment, VerifyOrdersResponse, shipment::State as Stands},
-    payment::v1::{Payment, payment::State as Paid},
+    payment::v1::{Payment, payment::State as Paid, refund::State as Given},
 };
 use kit::{Call, Error, Scope, Timestamp};
 use storage::Session;
 use tokio::time::Instant;
 
 use crate::{
-    Service,
+    Service, charging,
     held::{self, Held, PAGE},
     invoice_store,
     order::{Order, State},
@@ -338,12 +338,22 @@ impl Check<'_> {
             State::Rejected | State::Cancelled if !ended(payment.state()) => "its payment has not ended",
             State::Rejected | State::Cancelled => return Ok(()),
             _ if captured < taken || refunded < early => "another amount was taken than it says",
-            // Support may have given back more.
-            _ if refunded < given + early => "less was given back than it says",
+            _ if refunded < (given + early).min(captured) => "less was given back than it says",
             _ if needs(order) && ended(payment.state()) && purchase.total()? > captured => "its payment has ended",
+            _ if refunded > given + early && self.given_back(purchase, payment).await? > given + early => {
+                "more was given back than it says"
+            }
             _ => return Ok(()),
         };
         self.found(order, &format!("{problem} ({})", payment.id)).await
+    }
+
+    /// What was given back of a payment, but for what is under way and what an order may not have heard of yet.
+    async fn given_back(&self, purchase: &Purchase, payment: &Payment) -> Result<i64, Error> {
+        let refunds = charging::refunds(self.service, &payment.id).await?;
+        let ended = refunds.iter().filter(|refund| refund.state() == Given::Succeeded);
+        let rested = ended.filter(|refund| self.rests(refund.update_time.as_ref().map(Timestamp::from_proto)));
+        rested.map(|refund| purchase.atoms(refund.amount.as_ref())).sum()
     }
 
     /// Notes a problem, unless the order has moved on since it was read.

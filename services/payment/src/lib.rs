@@ -33,6 +33,7 @@ pub const MIGRATIONS: &[Migration] = &[
     Migration { version: 1, name: "payments", sql: include_str!("../migrations/0001_payments.sql") },
     Migration { version: 2, name: "payments by state", sql: include_str!("../migrations/0002_states.sql") },
     Migration { version: 3, name: "cards before they are kept", sql: include_str!("../migrations/0003_cards.sql") },
+    Migration { version: 4, name: "automatic refunds", sql: include_str!("../migrations/0004_automatic.sql") },
 ];
 
 /// How long a buyer may take to confirm a payment.

@@ -54,6 +54,7 @@ pub fn refund(refund: &Refund) -> api::Refund {
         amount: Some(refund.currency.show(refund.atoms)),
         state: state.into(),
         reference: refund.reference.clone(),
+        automatic: refund.automatic,
         decline: refund.refusal.as_ref().map(decline),
         create_time: Some(refund.create_time.to_proto()),
         update_time: Some(refund.update_time.to_proto()),

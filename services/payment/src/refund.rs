@@ -37,6 +37,8 @@ pub struct Refund {
     pub state: State,
     /// What it is for.
     pub reference: String,
+    /// Whether a service asked for it, and not a person.
+    pub automatic: bool,
     /// Why it was refused.
     pub refusal: Option<Error>,
     /// The number of its last change, from 1; 0 before the first.

@@ -1,7 +1,7 @@
 //! Cancelling, at every moment.
 
 use api::order::State;
-use contracts::payment::v1::payment;
+use contracts::payment::v1::{RefundSucceeded, payment, payment_event::Event};
 
 use super::{fakes::Mood, *};
 
@@ -96,6 +96,26 @@ async fn of_money_that_a_provider_took_at_once_only_what_was_shipped_is_kept() {
         let purchase = bench.reaches(&me, &id, State::Fulfilled).await.purchase.unwrap();
         assert_eq!(purchase.captured, amount("14.99", "USD"));
         assert_eq!((bench.payment.captured(), bench.payment.refunded()), (3_500, 2_001));
+        let (paid, refund) = (bench.payment.payments().remove(0), bench.payment.refunds().remove(0));
+        bench.hear(paid, Event::RefundSucceeded(RefundSucceeded { refund: Some(refund) })).await;
+        let purchase = bench.get(&me, &id).await.unwrap().purchase.unwrap();
+        assert_eq!(purchase.refunded, amount("0.00", "USD"), "what was never its own it does not count");
+        assert_eq!(super::verifying::problems(&bench).await, [""; 0]);
+    }
+}
+
+#[tokio::test]
+async fn what_support_gave_back_before_is_not_given_back_again_and_not_missed() {
+    for bench in Bench::each_patient().await {
+        let me = user();
+        let id = bench.buy(&me, MUGS, State::Confirmed).await.id;
+        bench.ship(&id, &[pieces("mug", 1)]).await.unwrap();
+        bench.payment.take_all();
+        let (paid, refund) = bench.payment.refund_for(&id, 2_500, "Sorry.");
+        bench.hear(paid, Event::RefundSucceeded(RefundSucceeded { refund: Some(refund) })).await;
+        bench.cancel(&me, &id).await.unwrap();
+        bench.reaches(&me, &id, State::Fulfilled).await;
+        assert_eq!((bench.payment.captured(), bench.payment.refunded()), (3_500, 3_500));
         assert_eq!(super::verifying::problems(&bench).await, [""; 0]);
     }
 }

@@ -4,7 +4,7 @@ use api::order::State;
 use contracts::{
     inventory::v1::{Reservation, reservation},
     ledger::v1::{Hold, hold},
-    payment::v1::{Payment, payment},
+    payment::v1::{Payment, RefundSucceeded, payment, payment_event::Event},
 };
 
 use super::{fakes::Mood, *};
@@ -101,6 +101,21 @@ async fn an_order_without_its_goods_or_its_money_is_found() {
             assert!(problem.contains("INV-8") && problem.contains(&purchase.payment_id), "{problem}");
         }
         bench.payment.plant(paid);
+        assert_eq!(problems(&bench).await, [""; 0]);
+    }
+}
+
+#[tokio::test]
+async fn money_that_was_given_back_unheard_is_found() {
+    for bench in Bench::each_patient().await {
+        let me = user();
+        let id = bench.buy(&me, MUGS, State::Confirmed).await.id;
+        bench.ship(&id, &[]).await.unwrap();
+        assert_eq!(problems(&bench).await, [""; 0]);
+        let (payment, refund) = bench.payment.refund_for(&id, 250, "A scratch.");
+        let [problem] = problems(&bench).await.try_into().unwrap();
+        assert!(problem.contains(&id) && problem.contains("more was given back"), "{problem}");
+        bench.hear(payment, Event::RefundSucceeded(RefundSucceeded { refund: Some(refund) })).await;
         assert_eq!(problems(&bench).await, [""; 0]);
     }
 }

@@ -73,6 +73,7 @@ async fn ask(
         atoms,
         state: State::Pending,
         reference: request.reference.clone(),
+        automatic: Call::current()?.caller.is_none(),
         refusal: None,
         sequence: 0,
         create_time: now,

@@ -11,7 +11,7 @@ use crate::{
 };
 
 const FIND: &str = "SELECT id, payment_id, order_id, owner, unit, scale, atoms, state, reference, refusal, sequence,
-        create_time, update_time
+        create_time, update_time, automatic
     FROM refunds WHERE id = $1 AND (CAST($2 AS TEXT) IS NULL OR owner = $2)";
 
 /// A refund, as far as the scope goes.
@@ -38,7 +38,7 @@ pub async fn list(
 ) -> Result<Vec<Refund>, Error> {
     let mut sql = String::from(
         "SELECT id, payment_id, order_id, owner, unit, scale, atoms, state, reference, refusal, sequence, \
-         create_time, update_time FROM refunds WHERE (create_time, id) < ($1, $2)",
+         create_time, update_time, automatic FROM refunds WHERE (create_time, id) < ($1, $2)",
     );
     let mut binds: Vec<Bind> = vec![after.0.into(), (&after.1).into()];
     let payment_id = Some(payment_id).filter(|id| !id.is_empty());
@@ -56,11 +56,11 @@ pub async fn list(
 /// Writes a refund that is asked for. False if there is a refund with this id.
 pub async fn insert(unit: &mut Unit, from: State, refund: &Refund, soon: Timestamp) -> Result<bool, Error> {
     const INSERT: &str = "INSERT INTO refunds (id, payment_id, order_id, owner, unit, scale, atoms, reference,
-            create_time, state, refusal, sequence, due_time, update_time)
-        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)
+            create_time, automatic, state, refusal, sequence, due_time, update_time)
+        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)
         ON CONFLICT (id) DO NOTHING";
 
-    let fixed: [Bind; 9] = [
+    let fixed: [Bind; 10] = [
         (&refund.id).into(),
         (&refund.payment_id).into(),
         (&refund.order_id).into(),
@@ -70,6 +70,7 @@ pub async fn insert(unit: &mut Unit, from: State, refund: &Refund, soon: Timesta
         refund.atoms.into(),
         (&refund.reference).into(),
         refund.create_time.into(),
+        i64::from(refund.automatic).into(),
     ];
     if unit.exec(INSERT, &[fixed.as_slice(), &changing(refund, soon)].concat()).await? == 0 {
         return Ok(false);
@@ -110,6 +111,9 @@ fn record(unit: &mut Unit, from: State, refund: &Refund) {
 }
 
 fn read(row: &Row) -> Result<Refund, Error> {
+    let reference = row.text(8)?;
+    // Before that was noted, orders wrote ids.
+    let is_id = ["rtn", "ord"].iter().any(|prefix| kit::id::is_valid(prefix, &reference));
     Ok(Refund {
         id: row.text(0)?,
         payment_id: row.text(1)?,
@@ -118,7 +122,8 @@ fn read(row: &Row) -> Result<Refund, Error> {
         currency: currency(row, 4)?,
         atoms: row.int(6)?,
         state: State::named(&row.text(7)?)?,
-        reference: row.text(8)?,
+        automatic: row.optional_int(13)?.map_or(is_id, |automatic| automatic != 0),
+        reference,
         refusal: refusal(row, 9)?,
         sequence: row.int(10)?,
         create_time: row.time(11)?,

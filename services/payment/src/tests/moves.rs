@@ -54,6 +54,7 @@ fn refund(state: refund::State) -> Refund {
         atoms: 100,
         state,
         reference: String::new(),
+        automatic: false,
         refusal: None,
         sequence: 1,
         create_time: NOW,

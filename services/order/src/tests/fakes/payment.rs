@@ -87,7 +87,10 @@ impl FakePayment {
         let payment = self.payments().into_iter().find(|payment| payment.order_id == order_id).unwrap();
         let asked = Asked { payment_id: payment.id.clone(), amount: dollars(cents), reference: reference.to_owned() };
         let id = self.refund(asked, None).unwrap();
-        (payment, self.refunds().into_iter().find(|refund| refund.id == id).unwrap())
+        let mut state = self.state.lock().unwrap();
+        let refund = state.refunds.iter_mut().find(|refund| refund.id == id).unwrap();
+        refund.automatic = false;
+        (payment, refund.clone())
     }
 
     /// Every refund.
@@ -150,6 +153,7 @@ impl FakePayment {
             amount: dollars(wanted),
             state: end.into(),
             reference,
+            automatic: true,
             decline,
             ..Default::default()
         });
