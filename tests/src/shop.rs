@@ -157,8 +157,15 @@ pub async fn invariants_hold(client: &Client) -> Result<()> {
     ] {
         // What was just finished may still be on its way to those who ask.
         eventually(&format!("{rpc} finds nothing"), async || {
-            let found: Result<Value, Refused> = admin.call(rpc, json!({})).await;
-            let found = found.unwrap_or_else(|refusal| panic!("{rpc}: {refusal}"));
+            let mut found = json!({"nextPageToken": ""});
+            loop {
+                let request = json!({"pageToken": found["nextPageToken"]});
+                let answer: Result<Value, Refused> = admin.call(rpc, request).await;
+                found = answer.unwrap_or_else(|refusal| panic!("{rpc}: {refusal}"));
+                if found["nextPageToken"].as_str().is_none_or(str::is_empty) {
+                    break;
+                }
+            }
             if found["holds"] != true {
                 eprintln!("{rpc}: {found}");
             }

@@ -106,8 +106,8 @@ impl PaymentService for Service {
 
     async fn verify_payments(
         &self,
-        _request: Request<api::VerifyPaymentsRequest>,
+        request: Request<api::VerifyPaymentsRequest>,
     ) -> Result<Response<api::VerifyPaymentsResponse>, Status> {
-        Ok(Response::new(verify::verify(self).await?))
+        Ok(Response::new(verify::verify(self, &request.into_inner().page_token).await?))
     }
 }

@@ -1,6 +1,7 @@
 //! The audit: quiet as long as everything holds, and heard as soon as something does not.
 
 use super::*;
+use crate::verify;
 
 /// Faults: what plants one, what heals it, and what is said meanwhile.
 const FAULTS: [(&str, &str, &str); 14] = [
@@ -109,8 +110,9 @@ async fn every_fault_that_is_planted_is_found_and_named() {
             let heard = verified.problems.iter().any(|found| found.contains(problem));
             assert!(!verified.holds && heard, "{problem}: {:?}", verified.problems);
             // However little one read looks at, nothing falls between two of them.
-            let paged = crate::verify::by_pages(&bench.service, 1).await.unwrap();
+            let (paged, left) = verify::by_pages(&bench.service, verify::start(), 1, None).await.unwrap();
             assert_eq!((sorted(paged.problems), paged.payment_count), (sorted(verified.problems), 6));
+            assert_eq!(left, None);
             bench.run_sql(heal).await;
             bench.assert_sound().await;
         }
@@ -119,7 +121,7 @@ async fn every_fault_that_is_planted_is_found_and_named() {
 
 /// One read looks at a page, so that nobody waits for the audit however much there is.
 #[tokio::test]
-async fn an_audit_is_many_small_reads_and_names_no_more_than_a_hundred() {
+async fn an_audit_is_many_small_reads_and_goes_on_where_it_stopped() {
     for bench in Bench::each().await {
         bench
             .run_sql(
@@ -132,9 +134,23 @@ async fn an_audit_is_many_small_reads_and_names_no_more_than_a_hundred() {
             .await;
         let verified = bench.verify().await;
         assert_eq!((verified.holds, verified.payment_count), (true, 2_500));
+        let over = Some(tokio::time::Instant::now());
+        let (found, left) = verify::by_pages(&bench.service, verify::start(), 1_000, over).await.unwrap();
+        assert_eq!((found.payment_count, left.is_some()), (1_000, true), "out of time");
+
         bench.run_sql("UPDATE payments SET captured = 1").await;
-        let verified = bench.verify().await;
-        assert_eq!((verified.holds, verified.payment_count, verified.problems.len()), (false, 2_500, 100));
+        let (mut page_token, mut counts) = (String::new(), Vec::new());
+        loop {
+            let verified = bench.verify_from(&page_token).await.unwrap();
+            assert!(!verified.holds, "what was wrong before stays wrong");
+            counts.push((verified.payment_count, verified.problems.len()));
+            page_token = verified.next_page_token;
+            if page_token.is_empty() {
+                break;
+            }
+        }
+        assert_eq!(counts, [(1_000, 100), (1_000, 100), (500, 100), (0, 0)]);
+        assert_eq!(bench.verify_from("elsewhere").await.unwrap_err().reason(), "INVALID_PAGE_TOKEN");
     }
 }
 

@@ -176,8 +176,12 @@ impl Bench {
     }
 
     async fn verify(&self) -> api::VerifyPaymentsResponse {
-        let request = Request::new(api::VerifyPaymentsRequest {});
-        answer(order_call(), self.service.verify_payments(request)).await.unwrap()
+        self.verify_from("").await.unwrap()
+    }
+
+    async fn verify_from(&self, page_token: &str) -> Result<api::VerifyPaymentsResponse, Error> {
+        let request = Request::new(api::VerifyPaymentsRequest { page_token: page_token.to_owned() });
+        answer(order_call(), self.service.verify_payments(request)).await
     }
 
     /// Everything holds, and the facts of each payment are numbered without a gap.
