@@ -70,9 +70,10 @@ const BEFORE: &[Before] = &[
     },
     Before {
         service: "payment",
-        now: 3,
+        now: 4,
         version: 1,
         statements: &[
+            "ALTER TABLE refunds DROP COLUMN automatic",
             "DROP INDEX simulator_cards_by_key",
             "ALTER TABLE simulator_cards DROP COLUMN key",
             "ALTER TABLE payment_methods DROP COLUMN refusal",
